@@ -1,0 +1,95 @@
+//! What a run did: counts per level, and how it ended.
+
+use serde::{Deserialize, Serialize};
+
+/// Rows of one level that a run looked at, by what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// New in the target.
+    pub inserted: u64,
+    /// Changed in the target; a row that came back counts here.
+    pub updated: u64,
+    /// Tombstoned or removed.
+    pub deleted: u64,
+    /// Compared and found equal.
+    pub unchanged: u64,
+}
+
+impl Counts {
+    /// Rows written.
+    #[must_use]
+    pub fn changed(&self) -> u64 {
+        self.inserted + self.updated + self.deleted
+    }
+
+    /// Rows looked at.
+    #[must_use]
+    pub fn processed(&self) -> u64 {
+        self.changed() + self.unchanged
+    }
+}
+
+/// The counts of each level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Levels {
+    /// `rbac_institution`
+    pub institution: Counts,
+    /// `rbac_patient`
+    pub patient: Counts,
+    /// `rbac_study`
+    pub study: Counts,
+    /// `rbac_series`
+    pub series: Counts,
+}
+
+impl Levels {
+    /// Level names with their counts, from the top.
+    #[must_use]
+    pub fn iter(&self) -> [(&'static str, Counts); 4] {
+        [("institution", self.institution), ("patient", self.patient), ("study", self.study), ("series", self.series)]
+    }
+
+    /// Rows written on all levels.
+    #[must_use]
+    pub fn changed(&self) -> u64 {
+        self.iter().iter().map(|(_, counts)| counts.changed()).sum()
+    }
+
+    /// Rows looked at on all levels.
+    #[must_use]
+    pub fn processed(&self) -> u64 {
+        self.iter().iter().map(|(_, counts)| counts.processed()).sum()
+    }
+}
+
+/// What a run reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// What changed since the cursor. The first run of a source reads everything all the same.
+    Delta,
+    /// Everything, and a search for rows that are gone from the source.
+    Full,
+}
+
+impl Mode {
+    /// As the API and the command line spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delta => "delta",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// The outcome of one run.
+#[derive(Debug)]
+pub struct RunReport {
+    /// What it read: a delta that found no cursor reports [`Mode::Full`].
+    pub mode: Mode,
+    /// What it did, also when it failed half-way: these rows are committed.
+    pub levels: Levels,
+    /// Why it failed; `None` for a success.
+    pub error: Option<super::Error>,
+}

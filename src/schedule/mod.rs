@@ -1,0 +1,37 @@
+//! When the next run is due, and what operators have said about it. (Pure part under construction.)
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// What operators said through the API and what outlives a restart: kept in the target's
+/// `sync_control`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Control {
+    /// Scheduled runs are stopped.
+    pub pause: Option<Pause>,
+    /// The interval of the file is overridden.
+    pub interval: Option<IntervalOverride>,
+}
+
+/// A pause in effect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Why.
+    pub reason: Option<String>,
+    /// Since when, UTC.
+    pub since: DateTime<Utc>,
+    /// When it ends by itself, UTC.
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// An interval set through the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntervalOverride {
+    /// Time between scheduled runs.
+    pub interval: Duration,
+    /// The file's interval at that time: once the file says something else, the override is over,
+    /// also when the file was edited while the daemon was down.
+    pub file_interval: Duration,
+}

@@ -1,0 +1,225 @@
+//! What the front ends may ask of the supervisor, and the handle that they ask through.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
+
+use super::{Schedule, Snapshot};
+use crate::config::SourceName;
+use crate::engine::Mode;
+use crate::history::{RunRecord, Trigger};
+use crate::schedule::Pause;
+
+/// Requests that wait for the supervisor at the most; past it the front end answers "busy".
+pub(crate) const QUEUE: usize = 64;
+
+/// A run that somebody wants.
+#[derive(Clone, Debug)]
+pub struct RunRequest {
+    /// Who asks.
+    pub trigger: Trigger,
+    /// Which source; `None` means all of them.
+    pub source: Option<SourceName>,
+    /// What to read.
+    pub mode: Mode,
+    /// Write nothing.
+    pub dry_run: bool,
+    /// Pass the brake on deletes, once.
+    pub allow_deletes: bool,
+}
+
+/// The run that serves a request: its own, or the one that it joined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// One run for each source, in the order of the configuration; never empty.
+    pub runs: Vec<Uuid>,
+}
+
+/// A pause that somebody wants.
+#[derive(Clone, Debug, Default)]
+pub struct PauseRequest {
+    /// Why, for the others.
+    pub reason: Option<String>,
+    /// Ends by itself after this time.
+    pub duration: Option<Duration>,
+}
+
+/// Why a request was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// More requests wait than the supervisor takes.
+    #[error("too many requests are waiting; try again")]
+    Busy,
+    /// The daemon drains.
+    #[error("the daemon is stopping")]
+    Stopping,
+    /// No source has that name.
+    #[error("no source is named \"{0}\"")]
+    UnknownSource(String),
+    /// `cancel` without a run.
+    #[error("no run is under way")]
+    NothingToCancel,
+    /// The run that waits differs from the wanted one, so that joining it would not do what was asked.
+    #[error("another run with different options is already queued")]
+    QueueTaken,
+}
+
+/// What triggered a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReloadTrigger {
+    /// The file changed.
+    File,
+    /// SIGHUP.
+    Signal,
+    /// `POST /config/reload` over HTTP.
+    Api,
+    /// `POST /config/reload` over the Unix socket.
+    Socket,
+}
+
+impl ReloadTrigger {
+    /// As the API, the log and the metrics spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Signal => "signal",
+            Self::Api => "api",
+            Self::Socket => "socket",
+        }
+    }
+}
+
+/// How a reload ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReloadOutcome {
+    /// False: the old configuration stays whole.
+    pub success: bool,
+    /// Counts the configurations that took effect; the one at start is 1.
+    pub generation: u64,
+    /// Keys that changed and took effect, such as `schedule.interval`.
+    pub changed: Vec<String>,
+    /// Keys that changed but take effect only at the next start.
+    pub restart_required: Vec<String>,
+    /// What is wrong, each with file:line:column where known; empty on success.
+    pub errors: Vec<String>,
+}
+
+/// A request to the supervisor, each with its reply.
+#[derive(Debug)]
+pub enum Command {
+    /// Run now, or join the run that is queued.
+    Run(RunRequest, oneshot::Sender<Result<Admitted, Denied>>),
+    /// End the runs under way cleanly; answers their IDs.
+    Cancel(oneshot::Sender<Result<Vec<Uuid>, Denied>>),
+    /// Stop scheduled runs.
+    Pause(PauseRequest, oneshot::Sender<Result<Pause, Denied>>),
+    /// Start scheduled runs again.
+    Resume(oneshot::Sender<Result<(), Denied>>),
+    /// Override the interval of the file, or (`None`) give the file's value again.
+    SetInterval(Option<Duration>, oneshot::Sender<Result<Schedule, Denied>>),
+    /// Read the configuration again.
+    Reload(ReloadTrigger, oneshot::Sender<Result<ReloadOutcome, Denied>>),
+}
+
+/// How a front end reaches the supervisor: commands through a bounded queue, reads from the latest
+/// snapshot. Clones are cheap.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+}
+
+impl Handle {
+    /// Joins the two ends that the supervisor holds.
+    pub(crate) fn new(commands: mpsc::Sender<Command>, snapshot: watch::Receiver<Arc<Snapshot>>) -> Self {
+        Self { commands, snapshot }
+    }
+
+    /// The latest state; never waits.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.borrow().clone()
+    }
+
+    /// A receiver that wakes at each new state.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshot.clone()
+    }
+
+    /// Runs now. While a run of the source is under way one more is queued, and further requests
+    /// with the same options join that one.
+    ///
+    /// # Errors
+    /// [`Denied::Busy`], [`Denied::Stopping`], [`Denied::UnknownSource`], [`Denied::QueueTaken`].
+    pub async fn run(&self, request: RunRequest) -> Result<Admitted, Denied> {
+        self.ask(|reply| Command::Run(request, reply)).await
+    }
+
+    /// Waits until the run has ended, or the daemon stops. `None`: no run has that ID.
+    pub async fn finished(&self, run: Uuid) -> Option<RunRecord> {
+        let mut watch = self.watch();
+        loop {
+            let record = watch.borrow_and_update().run(run)?;
+            if record.finished.is_some() || watch.changed().await.is_err() {
+                return Some(record);
+            }
+        }
+    }
+
+    /// Ends the runs under way.
+    ///
+    /// # Errors
+    /// [`Denied::NothingToCancel`], and those of [`Handle::run`].
+    pub async fn cancel(&self) -> Result<Vec<Uuid>, Denied> {
+        self.ask(Command::Cancel).await
+    }
+
+    /// Stops scheduled runs; outlives a restart.
+    ///
+    /// # Errors
+    /// [`Denied::Busy`], [`Denied::Stopping`].
+    pub async fn pause(&self, request: PauseRequest) -> Result<Pause, Denied> {
+        self.ask(|reply| Command::Pause(request, reply)).await
+    }
+
+    /// Starts scheduled runs again.
+    ///
+    /// # Errors
+    /// [`Denied::Busy`], [`Denied::Stopping`].
+    pub async fn resume(&self) -> Result<(), Denied> {
+        self.ask(Command::Resume).await
+    }
+
+    /// Overrides the interval of the file, or gives it back with `None`. The caller has checked the
+    /// range.
+    ///
+    /// # Errors
+    /// [`Denied::Busy`], [`Denied::Stopping`].
+    pub async fn set_interval(&self, interval: Option<Duration>) -> Result<Schedule, Denied> {
+        self.ask(|reply| Command::SetInterval(interval, reply)).await
+    }
+
+    /// Reads the configuration again and answers when that is over.
+    ///
+    /// # Errors
+    /// [`Denied::Busy`], [`Denied::Stopping`]. A refused configuration is not an error here: see
+    /// [`ReloadOutcome::success`].
+    pub async fn reload(&self, trigger: ReloadTrigger) -> Result<ReloadOutcome, Denied> {
+        self.ask(|reply| Command::Reload(trigger, reply)).await
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T, Denied>>) -> Command) -> Result<T, Denied> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.try_send(command(reply)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Denied::Busy,
+            mpsc::error::TrySendError::Closed(_) => Denied::Stopping,
+        })?;
+        answer.await.unwrap_or(Err(Denied::Stopping))
+    }
+}

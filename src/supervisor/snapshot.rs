@@ -1,0 +1,158 @@
+//! The state of the daemon at one moment, as every reader sees it: status, health, metrics, history.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::config::Config;
+use crate::history::RunRecord;
+use crate::schedule::Pause;
+
+/// Everything that a reader may ask for, of one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// What `GET /sync/status` answers.
+    pub status: Status,
+    /// The configuration in effect.
+    pub config: Arc<Config>,
+    /// Ended runs, newest first.
+    pub history: Arc<Vec<Arc<RunRecord>>>,
+    /// Runs that wait, and runs under way with their counts so far.
+    pub open_runs: Vec<RunRecord>,
+}
+
+impl Snapshot {
+    /// The run with that ID: waiting, under way, or ended and still in the history.
+    #[must_use]
+    pub fn run(&self, run: Uuid) -> Option<RunRecord> {
+        let open = self.open_runs.iter().find(|record| record.run_id == run);
+        open.cloned()
+            .or_else(|| self.history.iter().find(|record| record.run_id == run).map(|record| (**record).clone()))
+    }
+}
+
+/// `GET /sync/status`. Times are UTC.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Whether any run is under way.
+    pub is_running: bool,
+    /// Whether scheduled runs are stopped.
+    pub paused: bool,
+    /// Start of the latest run that has ended, of any source.
+    pub last_run: Option<DateTime<Utc>>,
+    /// When the next scheduled run is due; null while paused or stopping.
+    pub next_run: Option<DateTime<Utc>>,
+    /// Seconds between scheduled runs.
+    pub interval_sec: u64,
+    /// The latest run that has ended.
+    pub last_result: Option<LastResult>,
+    /// The interval and where it comes from.
+    pub schedule: Schedule,
+    /// The pause, if there is one.
+    pub pause: Option<Pause>,
+    /// Runs under way.
+    pub running: Vec<Running>,
+    /// Each source.
+    pub sources: Vec<SourceStatus>,
+    /// The target.
+    pub target: Reachability,
+    /// The configuration.
+    pub config: ConfigStatus,
+    /// When the daemon started.
+    pub started: DateTime<Utc>,
+    /// Its version.
+    pub version: String,
+    /// Whether it drains.
+    pub stopping: bool,
+}
+
+/// The short form of the latest ended run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LastResult {
+    /// Its ID.
+    pub run_id: Uuid,
+    /// How it ended.
+    pub success: bool,
+    /// Rows compared.
+    pub processed: u64,
+    /// Milliseconds.
+    pub duration_ms: u64,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// `GET /sync/schedule`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// Seconds between scheduled runs.
+    pub interval_sec: u64,
+    /// Who set it.
+    pub origin: ScheduleOrigin,
+}
+
+/// Who set the interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScheduleOrigin {
+    /// The configuration.
+    File,
+    /// `PUT /sync/schedule`.
+    Api,
+}
+
+/// A run under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Running {
+    /// Its ID.
+    pub run_id: Uuid,
+    /// Its source.
+    pub source: String,
+    /// Since when.
+    pub started: DateTime<Utc>,
+    /// Rows compared so far.
+    pub processed: u64,
+}
+
+/// Whether a database answered when it was last asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reachability {
+    /// Null until it was asked for the first time.
+    pub reachable: Option<bool>,
+    /// What it said last, if that was an error.
+    pub error: Option<String>,
+    /// Since when this is so.
+    pub since: Option<DateTime<Utc>>,
+}
+
+/// One source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether its database answers.
+    #[serde(flatten)]
+    pub reachability: Reachability,
+    /// End of its latest successful run.
+    pub last_success: Option<DateTime<Utc>>,
+    /// Failed runs since then.
+    pub consecutive_failures: u32,
+    /// When its next scheduled run is due.
+    pub next_run: Option<DateTime<Utc>>,
+}
+
+/// The configuration as status and health show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigStatus {
+    /// Counts the configurations that took effect; the one at start is 1.
+    pub generation: u64,
+    /// When it took effect.
+    pub loaded: DateTime<Utc>,
+    /// Whether the latest reload (or the start) was accepted.
+    pub last_reload_successful: bool,
+    /// What was wrong with the latest one, if it was refused.
+    pub errors: Vec<String>,
+    /// Keys whose new value waits for a restart.
+    pub restart_required: Vec<String>,
+}
