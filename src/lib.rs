@@ -47,6 +47,7 @@ pub mod api;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod database;
 pub mod demo;
 pub mod engine;
 pub mod history;

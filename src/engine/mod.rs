@@ -1,19 +1,50 @@
-//! One run: from hints to rows. (Body under construction.)
+//! One run: from hints to rows.
+//!
+//! A *hint* names a patient or a study to look at again; it never says what to write. [`project`]
+//! looks again: it reads the patient, or the study with all its series, from one moment of the source,
+//! compares with the target ([`plan`], pure) and writes what differs. [`delta`] takes hints from
+//! `updated_time`, [`sweep`] from every pk. Rows that are gone from the source are collected
+//! ([`gone`]) and deleted at the end, behind the brake.
+//!
+//! ```text
+//! delta: changed patients -> studies of them -+
+//!        changed studies ---------------------+-> project -> upserts + cursor, one transaction a batch
+//!        changed series -> their studies -----+      |
+//! sweep: every patient, every study ----------+      +-> gone -> brake -> deletes + cursor
+//! ```
+//!
+//! The same hint twice, or a hint for nothing, does no harm: equal rows are not written. That is why a
+//! delta may read far back, and why a run may end anywhere.
 
-mod error;
+mod cursor;
+mod delta;
+mod gone;
+mod institutions;
+mod plan;
+mod project;
 mod report;
+mod sweep;
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use error::{Class, Error, Side};
+pub use crate::database::{Class, Error, Side};
 pub use report::{Counts, Levels, Mode, RunReport};
 
 use crate::config::{Deletes, MaxDeletes, SourceName};
-use crate::source::Source;
-use crate::target::Target;
+use crate::source::{Snapshot, Source};
+use crate::target::{Target, TargetSession};
+use gone::Gone;
+use institutions::Institutions;
+use project::Seen;
+
+/// A cancelled run ends at the next batch; one that is stuck in a statement is dropped after this time,
+/// which takes its transaction back.
+const CANCEL_GRACE: Duration = Duration::from_secs(5);
+/// A view of the source is held no longer than this, so that the archive's vacuum is not held up.
+const SNAPSHOT_AGE: Duration = Duration::from_secs(30);
 
 /// What one run is to do; a copy, so that a reload never changes a run under way.
 #[derive(Clone, Debug)]
@@ -34,8 +65,9 @@ pub struct Settings {
     pub max_deletes: MaxDeletes,
 }
 
-/// Does one run. Never panics on data; every failure is in the report. `progress` is sent the counts
-/// so far after each batch. Cancelling ends the run at the next batch with [`Class::Cancelled`].
+/// Does one run. Every failure is in the report, with the counts of what was committed before it.
+/// `progress` is sent the counts so far after each batch. Cancelling ends the run with
+/// [`Class::Cancelled`].
 pub async fn run(
     settings: &Settings,
     source: &Source,
@@ -43,6 +75,95 @@ pub async fn run(
     progress: &watch::Sender<Levels>,
     cancel: &CancellationToken,
 ) -> RunReport {
-    let _ = (source, target, progress, cancel);
-    RunReport { mode: settings.mode, levels: Levels::default(), error: None }
+    progress.send_replace(Levels::default());
+    let mut mode = settings.mode;
+    let cancelled = || Error::new(Side::Run, Class::Cancelled, "cancelled");
+    let stuck = async {
+        cancel.cancelled().await;
+        tokio::time::sleep(CANCEL_GRACE).await;
+    };
+    let result = tokio::select! {
+        result = attempt(settings, source, target, progress, cancel, &mut mode) => result,
+        () = stuck => Err(cancelled()),
+    };
+    let levels = *progress.borrow();
+    RunReport { mode, levels, error: result.err() }
+}
+
+async fn attempt(
+    settings: &Settings,
+    source: &Source,
+    target: &Target,
+    progress: &watch::Sender<Levels>,
+    cancel: &CancellationToken,
+    mode: &mut Mode,
+) -> Result<(), Error> {
+    let mut session = target.session(&settings.source, settings.dry_run).await?;
+    let cursors = session.cursors().await?;
+    let snapshot = source.snapshot().await?;
+    let institutions = Institutions::load(&mut session).await?;
+    let mut run = Run {
+        settings,
+        snapshot,
+        target: session,
+        progress,
+        cancel,
+        uncommitted: Levels::default(),
+        institutions,
+        gone: Gone::new(settings),
+        seen: Seen::default(),
+    };
+    // A level without a cursor, or with one inside the first load, has rows that were never read.
+    let loading = cursors.iter().any(|cursor| cursor.is_none_or(|cursor| cursor.load_pk.is_some()));
+    if loading {
+        *mode = Mode::Full;
+        run.load(cursors).await?;
+    } else if settings.mode == Mode::Full {
+        run.full().await?;
+    } else {
+        run.delta(cursors.map(Option::unwrap_or_default)).await?;
+    }
+    run.snapshot.close().await?;
+    run.target.close();
+    Ok(())
+}
+
+/// A run under way.
+struct Run<'a> {
+    settings: &'a Settings,
+    snapshot: Snapshot<'a>,
+    target: TargetSession<'a>,
+    progress: &'a watch::Sender<Levels>,
+    cancel: &'a CancellationToken,
+    /// Counts of the transaction under way.
+    uncommitted: Levels,
+    institutions: Institutions,
+    gone: Gone,
+    seen: Seen,
+}
+
+impl Run<'_> {
+    /// Ends a batch: keeps its rows and counts, and moves the view of the source on when it is old.
+    async fn commit(&mut self) -> Result<(), Error> {
+        self.target.commit().await?;
+        self.report_progress();
+        if self.cancel.is_cancelled() {
+            return Err(Error::new(Side::Run, Class::Cancelled, "cancelled"));
+        }
+        if self.snapshot.begun().elapsed() > SNAPSHOT_AGE {
+            self.renew().await?;
+        }
+        Ok(())
+    }
+
+    /// Moves the view of the source to the present: what was seen has to be seen again.
+    async fn renew(&mut self) -> Result<(), Error> {
+        self.seen = Seen::default();
+        self.snapshot.renew().await
+    }
+
+    fn report_progress(&mut self) {
+        let batch = std::mem::take(&mut self.uncommitted);
+        self.progress.send_modify(|levels| *levels += batch);
+    }
 }

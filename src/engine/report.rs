@@ -1,5 +1,7 @@
 //! What a run did: counts per level, and how it ended.
 
+use std::ops::AddAssign;
+
 use serde::{Deserialize, Serialize};
 
 /// Rows of one level that a run looked at, by what became of them.
@@ -26,6 +28,15 @@ impl Counts {
     #[must_use]
     pub fn processed(&self) -> u64 {
         self.changed() + self.unchanged
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.inserted += other.inserted;
+        self.updated += other.updated;
+        self.deleted += other.deleted;
+        self.unchanged += other.unchanged;
     }
 }
 
@@ -59,6 +70,15 @@ impl Levels {
     #[must_use]
     pub fn processed(&self) -> u64 {
         self.iter().iter().map(|(_, counts)| counts.processed()).sum()
+    }
+}
+
+impl AddAssign for Levels {
+    fn add_assign(&mut self, other: Self) {
+        self.institution += other.institution;
+        self.patient += other.patient;
+        self.study += other.study;
+        self.series += other.series;
     }
 }
 

@@ -1,37 +1,109 @@
-//! Reading an archive's database. (Body under construction.)
+//! Reading an archive's database.
+//!
+//! Owns the archive's tables: which exist ([`shape`]), how they are asked ([`queries`]) and what a row
+//! means. Values leave this room normalised as the target wants them; keys of the target are not known
+//! here and stay open. Nothing here writes, and no rule about deletes or merges lives here.
+
+mod queries;
+mod rows;
+mod shape;
+mod snapshot;
+
+use std::sync::Arc;
+
+pub use rows::{Hint, SourcePatient, SourceSeries, SourceStudy};
+pub use snapshot::Snapshot;
 
 use crate::config::SourceConfig;
-use crate::engine::Error;
+use crate::database::{Access, Error, Inspection, Side, Slot};
+use queries::Queries;
+use shape::Shape;
 
-/// One archive's database. Connects when it is first asked and again after a failure; holds at most
-/// one session, which is read-only.
+/// A level of the archive that has its own `updated_time`, and so its own cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Level {
+    /// Table `patient`.
+    Patient,
+    /// Table `study`.
+    Study,
+    /// Table `series`.
+    Series,
+}
+
+impl Level {
+    /// From the top.
+    pub const ALL: [Self; 3] = [Self::Patient, Self::Study, Self::Series];
+
+    /// The table in the archive, and the level's name in `sync_cursor`.
+    #[must_use]
+    pub fn table(self) -> &'static str {
+        match self {
+            Self::Patient => "patient",
+            Self::Study => "study",
+            Self::Series => "series",
+        }
+    }
+}
+
+/// How an archive stores person names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NameForm {
+    /// Three columns, each a whole group.
+    Groups,
+    /// Fifteen columns: five components of three groups (before 5.23).
+    Components,
+}
+
+/// One archive's database. Connects when it is first asked and again after a failure; its session is
+/// read-only.
 #[derive(Debug)]
-pub struct Source {}
+pub struct Source {
+    slot: Slot,
+    time_zone: chrono_tz::Tz,
+}
 
 impl Source {
     /// Describes the source; does no I/O.
     #[must_use]
     pub fn new(config: &SourceConfig) -> Self {
-        let _ = config;
-        Self {}
+        let slot = Slot::new(config.endpoint.clone(), Side::Source, Access::ReadOnly);
+        Self { slot, time_zone: config.time_zone }
+    }
+
+    /// Opens a view of one moment. The shape of the archive is looked at each time, for an upgrade may
+    /// change it under an open session.
+    ///
+    /// # Errors
+    /// The database is unreachable, refuses the login, or lacks tables, columns or grants.
+    pub async fn snapshot(&self) -> Result<Snapshot<'_>, Error> {
+        let mut lease = self.slot.lease().await?;
+        let shape = Shape::read(&mut lease).await?;
+        let queries = Arc::new(Queries::new(lease.dialect(), &shape));
+        Snapshot::begin(lease, queries, self.time_zone).await
     }
 
     /// Logs in and looks at what this archive has.
     ///
     /// # Errors
-    /// The database is unreachable, refuses the login, or lacks tables, columns or grants.
+    /// As [`Source::snapshot`].
     pub async fn inspect(&self) -> Result<Inspection, Error> {
-        Ok(Inspection { server: String::new(), findings: Vec::new(), advice: Vec::new() })
+        let mut lease = self.slot.lease().await?;
+        let shape = Shape::read(&mut lease).await?;
+        let server = lease.server_version().await?;
+        let (mut findings, mut advice) = (shape.findings(), shape.advice());
+        let queries = Arc::new(Queries::new(lease.dialect(), &shape));
+        let mut snapshot = Snapshot::begin(lease, queries, self.time_zone).await?;
+        let now = snapshot.now().await?;
+        if let Some(newest) = snapshot.newest(Level::Study).await? {
+            findings.push(format!("newest study change: {newest}; the clock in {}: {now}", self.time_zone));
+            if newest > now + chrono::TimeDelta::minutes(5) {
+                advice.push(format!(
+                    "the newest study change lies ahead of the clock in {}: is time_zone the zone of the archive's JVM?",
+                    self.time_zone
+                ));
+            }
+        }
+        snapshot.close().await?;
+        Ok(Inspection { server, findings, advice })
     }
-}
-
-/// What `check --connect` says about a database.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Inspection {
-    /// Product and version.
-    pub server: String,
-    /// What was found, one line each ("patient IDs: patient_id.patient_fk, as since 5.31").
-    pub findings: Vec<String>,
-    /// What would help, one line each, with the DDL.
-    pub advice: Vec<String>,
 }

@@ -1,22 +1,33 @@
-//! The RBAC database. (Body under construction.)
+//! The RBAC database.
+//!
+//! Owns the tables `rbac_*` and `sync_*`: their schema, their rows, the cursors, and the bookkeeping of
+//! the daemon. It touches no other table. What a row should hold is decided elsewhere.
+
+mod bookkeeping;
+mod deletes;
+mod rows;
+mod schema;
+mod session;
 
 use crate::config::TargetConfig;
-use crate::engine::Error;
-use crate::history::RunRecord;
-use crate::schedule::Control;
-use crate::source::Inspection;
+use crate::database::{Access, Error, Inspection, Side, Slot};
+use schema::Installed;
+
+pub use deletes::Candidate;
+pub use session::{Cursor, Existing, TargetSession};
 
 /// The RBAC database. Connects when it is first asked and again after a failure; any number of
 /// tasks may use it at a time.
 #[derive(Debug)]
-pub struct Target {}
+pub struct Target {
+    slot: Slot,
+}
 
 impl Target {
     /// Describes the target; does no I/O.
     #[must_use]
     pub fn new(config: &TargetConfig) -> Self {
-        let _ = config;
-        Self {}
+        Self { slot: Slot::new(config.endpoint.clone(), Side::Target, Access::ReadWrite) }
     }
 
     /// Logs in, and creates or migrates the tables of this program. Call it once before the others.
@@ -24,49 +35,24 @@ impl Target {
     /// # Errors
     /// The database is unreachable, refuses the login, lacks grants, or was made by a newer version.
     pub async fn open(&self) -> Result<(), Error> {
+        let mut lease = self.slot.lease().await?;
+        schema::install(&mut lease).await?;
+        lease.release();
         Ok(())
     }
 
-    /// Logs in and looks, without writing.
+    /// Logs in and looks, without creating tables.
     ///
     /// # Errors
     /// As [`Target::open`].
     pub async fn inspect(&self) -> Result<Inspection, Error> {
-        Ok(Inspection { server: String::new(), findings: Vec::new(), advice: Vec::new() })
-    }
-
-    /// What operators said, from `sync_control`.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn load_control(&self) -> Result<Control, Error> {
-        Ok(Control::default())
-    }
-
-    /// Keeps what operators said.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn save_control(&self, control: &Control) -> Result<(), Error> {
-        let _ = control;
-        Ok(())
-    }
-
-    /// Ended runs from `sync_run`, newest first.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn recent_runs(&self, limit: usize) -> Result<Vec<RunRecord>, Error> {
-        let _ = limit;
-        Ok(Vec::new())
-    }
-
-    /// Keeps an ended run in `sync_run`, and drops the oldest past `keep`.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn record_run(&self, record: &RunRecord, keep: usize) -> Result<(), Error> {
-        let _ = (record, keep);
-        Ok(())
+        let mut lease = self.slot.lease().await?;
+        let server = lease.server_version().await?;
+        let findings = match schema::look(&mut lease).await? {
+            Installed::Nothing => vec!["no tables yet: the first run creates them".to_owned()],
+            Installed::Current => vec!["tables of rbac-sync, current version".to_owned()],
+        };
+        lease.release();
+        Ok(Inspection { server, findings, advice: Vec::new() })
     }
 }

@@ -1,4 +1,4 @@
-//! Why a run failed: which side, what kind, and a text that is safe to show.
+//! Why work on a database failed: which side, what kind, and a text that is safe to show.
 
 use std::fmt;
 
@@ -36,10 +36,10 @@ pub enum Class {
     Cancelled,
 }
 
-/// A failed run. `Display` is one line for an operator: it names the side and holds no row values
-/// and no secrets.
+/// A failed run, or a failed step of one. `Display` is one line for an operator: it names the side
+/// and holds no row values and no secrets.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{text}")]
+#[error("{side}: {text}")]
 pub struct Error {
     /// Where it happened.
     pub side: Side,

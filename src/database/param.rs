@@ -1,0 +1,72 @@
+//! What is bound to a statement.
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+
+/// The value of one cell to be written.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Value<'a> {
+    /// A whole number or null.
+    Int(Option<i64>),
+    /// A text or null.
+    Text(Option<&'a str>),
+    /// A wall-clock time without zone, or null.
+    Time(Option<NaiveDateTime>),
+}
+
+/// The type of a [`Value`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueKind {
+    /// [`Value::Int`]
+    Int,
+    /// [`Value::Text`]
+    Text,
+    /// [`Value::Time`]
+    Time,
+}
+
+/// A parameter of a statement.
+pub enum Param<'a> {
+    /// One cell.
+    Cell(Value<'a>),
+    /// An instant.
+    Instant(DateTime<Utc>),
+    /// Keys, for `any_int`.
+    Ints(&'a [i64]),
+    /// Names, for `any_text`.
+    Texts(Vec<&'a str>),
+    /// One column of many rows, for PostgreSQL's `UNNEST`.
+    Column(ValueKind, Vec<Value<'a>>),
+}
+
+impl Param<'_> {
+    /// One whole number.
+    #[must_use]
+    pub fn int(value: i64) -> Self {
+        Self::Cell(Value::Int(Some(value)))
+    }
+}
+
+impl<'a> Param<'a> {
+    /// One text.
+    #[must_use]
+    pub fn text(value: &'a str) -> Self {
+        Self::Cell(Value::Text(Some(value)))
+    }
+}
+
+/// How SQLite stores a time: sorts as text, and its date functions read it.
+pub(super) const SQLITE_TIME: &str = "%Y-%m-%d %H:%M:%S%.3f";
+
+impl Value<'_> {
+    pub(super) fn as_int(&self) -> Option<i64> {
+        if let Self::Int(value) = self { *value } else { None }
+    }
+
+    pub(super) fn as_text(&self) -> Option<&str> {
+        if let Self::Text(value) = self { *value } else { None }
+    }
+
+    pub(super) fn as_time(&self) -> Option<NaiveDateTime> {
+        if let Self::Time(value) = self { *value } else { None }
+    }
+}

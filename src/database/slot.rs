@@ -1,0 +1,87 @@
+//! Sessions that stay open between uses.
+
+use std::sync::Mutex;
+
+use super::{Access, Error, Session, Side};
+use crate::config::Endpoint;
+
+/// Idle sessions kept at the most; a session beyond is closed when its user is done.
+const KEEP: usize = 3;
+
+/// A database and the idle sessions with it. A session that saw an error, or whose user went away in
+/// the middle, is closed instead of kept, and with it whatever it had begun.
+#[derive(Debug)]
+pub struct Slot {
+    endpoint: Endpoint,
+    side: Side,
+    access: Access,
+    idle: Mutex<Vec<Session>>,
+}
+
+/// A session in use: give it back with [`Lease::release`], or drop it to close it.
+pub struct Lease<'a> {
+    slot: &'a Slot,
+    session: Session,
+    fresh: bool,
+}
+
+impl Slot {
+    /// No session yet; does no I/O.
+    #[must_use]
+    pub fn new(endpoint: Endpoint, side: Side, access: Access) -> Self {
+        Self { endpoint, side, access, idle: Mutex::default() }
+    }
+
+    /// The database.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// An idle session that still answers, or a new one.
+    ///
+    /// # Errors
+    /// The database cannot be reached or refuses the login.
+    pub async fn lease(&self) -> Result<Lease<'_>, Error> {
+        while let Some(mut session) = self.pop() {
+            if session.is_alive().await {
+                return Ok(Lease { slot: self, session, fresh: false });
+            }
+        }
+        let session = Session::connect(&self.endpoint, self.side, self.access).await?;
+        Ok(Lease { slot: self, session, fresh: true })
+    }
+
+    fn pop(&self) -> Option<Session> {
+        self.idle.lock().expect("no user of the lock panics").pop()
+    }
+}
+
+impl Lease<'_> {
+    /// Whether this session was made for this lease: what is known of the database may be old.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// Gives the session back; it must be outside a transaction.
+    pub fn release(self) {
+        let mut idle = self.slot.idle.lock().expect("no user of the lock panics");
+        if idle.len() < KEEP {
+            idle.push(self.session);
+        }
+    }
+}
+
+impl std::ops::Deref for Lease<'_> {
+    type Target = Session;
+    fn deref(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl std::ops::DerefMut for Lease<'_> {
+    fn deref_mut(&mut self) -> &mut Session {
+        &mut self.session
+    }
+}

@@ -1,0 +1,81 @@
+//! Where a delta begins to read, and how far its cursor may move. Pure.
+
+use std::time::Duration;
+
+use chrono::{NaiveDate, NaiveDateTime, TimeDelta};
+
+/// Before every time that an archive holds.
+pub(super) const BEGINNING: NaiveDateTime =
+    NaiveDate::from_ymd_opt(1, 1, 1).expect("a date").and_hms_opt(0, 0, 0).expect("a time");
+
+/// Where to begin: `overlap` before the cursor, for rows that were committed late or by a slow clock.
+pub(super) fn begin(cursor: Option<NaiveDateTime>, overlap: Duration) -> NaiveDateTime {
+    let overlap = TimeDelta::from_std(overlap).unwrap_or(TimeDelta::MAX);
+    cursor.and_then(|cursor| cursor.checked_sub_signed(overlap)).unwrap_or(BEGINNING).max(BEGINNING)
+}
+
+/// The cursor after rows with these times were applied. A row that is dated in the future does not move
+/// it: rows of the present would fall behind it. When the wall clock has gone back (at the end of
+/// daylight saving) the cursor goes back with it, for the same hour comes again.
+pub(super) fn advance(
+    cursor: Option<NaiveDateTime>,
+    applied: impl Iterator<Item = NaiveDateTime>,
+    now: NaiveDateTime,
+) -> Option<NaiveDateTime> {
+    let held = cursor.map(|cursor| cursor.min(now));
+    applied.filter(|time| *time <= now).max().max(held)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(text: &str) -> NaiveDateTime {
+        NaiveDateTime::parse_from_str(text, "%F %T").unwrap()
+    }
+
+    #[test]
+    fn a_level_that_was_empty_is_read_from_the_beginning() {
+        assert_eq!(begin(None, Duration::from_secs(360)), BEGINNING);
+    }
+
+    #[test]
+    fn an_overlap_reaches_back_from_the_cursor() {
+        assert_eq!(begin(Some(at("2026-01-01 00:05:00")), Duration::from_secs(360)), at("2025-12-31 23:59:00"));
+    }
+
+    #[test]
+    fn a_row_dated_in_the_future_does_not_move_the_cursor() {
+        let now = at("2026-01-01 12:00:00");
+        let applied = [at("2026-01-01 11:59:59"), at("2036-01-01 00:00:00")];
+        assert_eq!(advance(None, applied.into_iter(), now), Some(at("2026-01-01 11:59:59")));
+    }
+
+    #[test]
+    fn the_cursor_goes_back_with_the_clock_at_the_end_of_daylight_saving() {
+        let cursor = Some(at("2026-10-25 02:59:58"));
+        assert_eq!(advance(cursor, std::iter::empty(), at("2026-10-25 02:00:01")), Some(at("2026-10-25 02:00:01")));
+    }
+
+    proptest! {
+        #[test]
+        fn the_cursor_never_passes_the_clock_nor_an_unread_row(
+            cursor in prop::option::of(0i64..1000), applied in prop::collection::vec(0i64..1000, 0..10), now in 0i64..1000
+        ) {
+            let time = |seconds| BEGINNING + TimeDelta::seconds(seconds);
+            let moved = advance(cursor.map(time), applied.iter().copied().map(time), time(now));
+            prop_assert!(moved <= Some(time(now)));
+            let known = applied.iter().copied().chain(cursor).max().map(time);
+            prop_assert!(moved <= known);
+        }
+
+        #[test]
+        fn with_a_steady_clock_the_cursor_never_goes_back(cursor in 0i64..500, applied in prop::collection::vec(0i64..1000, 0..10)) {
+            let time = |seconds| BEGINNING + TimeDelta::seconds(seconds);
+            let moved = advance(Some(time(cursor)), applied.iter().copied().map(time), time(500));
+            prop_assert!(moved >= Some(time(cursor)));
+        }
+    }
+}

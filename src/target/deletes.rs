@@ -1,0 +1,169 @@
+//! Rows that are gone from the source: finding them in the target, and tombstoning or removing them.
+
+use super::session::TargetSession;
+use crate::config::Deletes;
+use crate::database::{Cells, Damage, Error, Param};
+use crate::source::Level;
+
+/// A live row of the target that may be gone from the source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its `id`.
+    pub id: i64,
+    /// Its pk in the archive.
+    pub source_pk: i64,
+    /// Study Instance UID; empty on other levels.
+    pub uid: String,
+}
+
+fn candidate(cells: &dyn Cells) -> Result<Candidate, Damage> {
+    Ok(Candidate { id: cells.key(0)?, source_pk: cells.key(1)?, uid: cells.name(2)? })
+}
+
+impl TargetSession<'_> {
+    /// Live patients or studies with `after < source_pk <= upto`, ascending, at most `limit`.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn live_between(
+        &mut self,
+        level: Level,
+        after: i64,
+        upto: i64,
+        limit: usize,
+    ) -> Result<Vec<Candidate>, Error> {
+        let (table, uid) = if level == Level::Patient { ("rbac_patient", "''") } else { ("rbac_study", "study_uid") };
+        let sql = format!(
+            "SELECT id, source_pk, {uid} FROM {table} WHERE source_fk = $1 AND source_pk > $2 AND source_pk <= $3 \
+             AND deleted_at IS NULL ORDER BY source_pk LIMIT $4"
+        );
+        let params = [Param::int(self.source_fk), Param::int(after), Param::int(upto), Param::int(limit as i64)];
+        self.read(sql, &params, candidate).await
+    }
+
+    /// Live studies of the patients with these pks in the archive.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn live_studies_of(&mut self, patient_pks: &[i64]) -> Result<Vec<Candidate>, Error> {
+        let sql = format!(
+            "SELECT s.id, s.source_pk, s.study_uid FROM rbac_study s JOIN rbac_patient p ON p.id = s.patient_fk \
+             WHERE {} AND p.source_fk = $2 AND s.deleted_at IS NULL",
+            self.any("p.source_pk")
+        );
+        let params = [Param::Ints(patient_pks), Param::int(self.source_fk)];
+        self.read(sql, &params, candidate).await
+    }
+
+    /// How many live series these studies have.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn live_series_count(&mut self, study_ids: &[i64]) -> Result<u64, Error> {
+        let sql = format!("SELECT count(*) FROM rbac_series WHERE {} AND deleted_at IS NULL", self.any("study_fk"));
+        let count = self.read(sql, &[Param::Ints(study_ids)], |cells| cells.key(0)).await?;
+        Ok(count.first().map_or(0, |count| count.unsigned_abs()))
+    }
+
+    /// Whether a level of this source has at least `count` live rows; looks at no more rows than that.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn has_live(&mut self, level: Level, count: u64) -> Result<bool, Error> {
+        let from = match level {
+            Level::Patient => "rbac_patient r WHERE r.source_fk = $1",
+            Level::Study => "rbac_study r WHERE r.source_fk = $1",
+            Level::Series => "rbac_series r JOIN rbac_study s ON s.id = r.study_fk WHERE s.source_fk = $1",
+        };
+        let sql =
+            format!("SELECT count(*) FROM (SELECT 1 AS one FROM {from} AND r.deleted_at IS NULL LIMIT $2) some_rows");
+        let limit = i64::try_from(count).unwrap_or(i64::MAX);
+        let found = self.read(sql, &[Param::int(self.source_fk), Param::int(limit)], |cells| cells.key(0)).await?;
+        Ok(found.first().is_some_and(|found| *found >= limit))
+    }
+
+    /// Of these rows, those that are still live and still stand for the same pk: a row that was written
+    /// again since it was found is not gone.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn still_live(&mut self, level: Level, candidates: &[Candidate]) -> Result<Vec<i64>, Error> {
+        let table = resource_table(level);
+        let ids: Vec<i64> = candidates.iter().map(|candidate| candidate.id).collect();
+        let sql = format!("SELECT id, source_pk FROM {table} WHERE {} AND deleted_at IS NULL", self.any("id"));
+        let rows = self.read(sql, &[Param::Ints(&ids)], |cells| Ok((cells.key(0)?, cells.key(1)?))).await?;
+        let same = |(id, pk): &(i64, i64)| candidates.iter().any(|c| c.id == *id && c.source_pk == *pk);
+        Ok(rows.into_iter().filter(same).map(|(id, _)| id).collect())
+    }
+
+    /// Tombstones or removes series; answers how many.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn delete_series(&mut self, ids: &[i64], deletes: Deletes) -> Result<u64, Error> {
+        self.end("rbac_series", "id", ids, deletes).await
+    }
+
+    /// Tombstones or removes studies with all their series; answers how many studies and series.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn delete_studies(&mut self, ids: &[i64], deletes: Deletes) -> Result<(u64, u64), Error> {
+        let series = self.end("rbac_series", "study_fk", ids, deletes).await?;
+        Ok((self.end("rbac_study", "id", ids, deletes).await?, series))
+    }
+
+    /// Tombstones or removes patients; one that still has a live study stays, for a live row never has a
+    /// deleted parent. Answers how many.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn delete_patients(&mut self, ids: &[i64], deletes: Deletes) -> Result<u64, Error> {
+        let sql = format!(
+            "SELECT id FROM rbac_patient p WHERE {} AND NOT EXISTS \
+             (SELECT 1 FROM rbac_study s WHERE s.patient_fk = p.id AND s.deleted_at IS NULL)",
+            self.any("id")
+        );
+        let childless = self.read(sql, &[Param::Ints(ids)], |cells| cells.key(0)).await?;
+        if deletes == Deletes::Remove {
+            // Tombstones from the time before `deletes = "remove"` go with their patient.
+            let dead = format!("SELECT id FROM rbac_study WHERE {}", self.any("patient_fk"));
+            let dead = self.read(dead, &[Param::Ints(&childless)], |cells| cells.key(0)).await?;
+            self.delete_studies(&dead, deletes).await?;
+            let identifiers = format!("DELETE FROM rbac_patient_identifier WHERE {}", self.any("patient_fk"));
+            self.write(identifiers, &[Param::Ints(&childless)]).await?;
+            let merged = format!("UPDATE rbac_patient SET merged_into_fk = NULL WHERE {}", self.any("merged_into_fk"));
+            self.write(merged, &[Param::Ints(&childless)]).await?;
+        }
+        self.end("rbac_patient", "id", &childless, deletes).await
+    }
+
+    async fn end(&mut self, table: &str, key: &str, keys: &[i64], deletes: Deletes) -> Result<u64, Error> {
+        if keys.is_empty() {
+            return Ok(0);
+        }
+        let any = self.any(key);
+        if self.dry_run {
+            let sql = format!("SELECT count(*) FROM {table} WHERE {any} AND deleted_at IS NULL");
+            let count = self.read(sql, &[Param::Ints(keys)], |cells| cells.key(0)).await?;
+            return Ok(count.first().map_or(0, |count| count.unsigned_abs()));
+        }
+        match deletes {
+            Deletes::Tombstone => {
+                let sql =
+                    format!("UPDATE {table} SET deleted_at = $2, synced_at = $2 WHERE {any} AND deleted_at IS NULL");
+                let now = self.now;
+                self.write(sql, &[Param::Ints(keys), Param::Instant(now)]).await
+            }
+            Deletes::Remove => self.write(format!("DELETE FROM {table} WHERE {any}"), &[Param::Ints(keys)]).await,
+        }
+    }
+}
+
+fn resource_table(level: Level) -> &'static str {
+    match level {
+        Level::Patient => "rbac_patient",
+        Level::Study => "rbac_study",
+        Level::Series => "rbac_series",
+    }
+}

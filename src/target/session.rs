@@ -1,0 +1,203 @@
+//! A session with the target on behalf of one run of one source.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+
+use super::Target;
+use super::schema::{self, Installed};
+use crate::config::{Dialect, SourceName};
+use crate::database::{Class, Error, Lease, Param, Side, Value};
+use crate::source::Level;
+
+/// A row of the target as it stands.
+#[derive(Debug)]
+pub struct Existing<T> {
+    /// Its `id`.
+    pub id: i64,
+    /// Whether `deleted_at` is set.
+    pub deleted: bool,
+    /// Its columns.
+    pub row: T,
+}
+
+/// How far a level of a source has been read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// Changes up to here have been applied (the source's wall clock); none: the level was empty.
+    pub updated_time: Option<NaiveDateTime>,
+    /// While the first load is under way: the pk up to which it has come.
+    pub load_pk: Option<i64>,
+}
+
+/// A session on behalf of one run. Writes begin a transaction, which [`TargetSession::commit`] ends;
+/// dropping the session takes it back. In a dry run nothing is written, and rows that would be
+/// inserted stand under negative ids.
+pub struct TargetSession<'a> {
+    pub(super) lease: Lease<'a>,
+    pub(super) source_fk: i64,
+    pub(super) dry_run: bool,
+    /// When the rows of this session are synced, for `synced_at` and `deleted_at`.
+    pub(super) now: DateTime<Utc>,
+    installed: bool,
+    writing: bool,
+    planned: i64,
+}
+
+impl Target {
+    /// Opens a session for a run of `source`, and makes the tables and the source's row if they are
+    /// missing (not in a dry run).
+    ///
+    /// # Errors
+    /// As [`Target::open`].
+    pub async fn session(&self, source: &SourceName, dry_run: bool) -> Result<TargetSession<'_>, Error> {
+        let mut lease = self.slot.lease().await?;
+        let installed = if dry_run {
+            schema::look(&mut lease).await? == Installed::Current
+        } else {
+            // A database that was replaced behind our back comes with a new session.
+            if lease.is_fresh() {
+                schema::install(&mut lease).await?;
+            }
+            true
+        };
+        let mut session =
+            TargetSession { lease, source_fk: 0, dry_run, now: Utc::now(), installed, writing: false, planned: 0 };
+        session.source_fk = session.find_source(source).await?;
+        Ok(session)
+    }
+}
+
+impl TargetSession<'_> {
+    async fn find_source(&mut self, source: &SourceName) -> Result<i64, Error> {
+        let name = [Param::text(source.as_str())];
+        let found = self.read("SELECT id FROM rbac_source WHERE name = $1", &name, |cells| cells.key(0)).await?;
+        if let Some(id) = found.first() {
+            return Ok(*id);
+        }
+        let id = self.allocate(1).await?;
+        self.write(
+            "INSERT INTO rbac_source (id, name) VALUES ($1, $2)",
+            &[Param::int(id), Param::text(source.as_str())],
+        )
+        .await?;
+        self.commit().await?;
+        Ok(id)
+    }
+
+    /// `column` is one of the keys or names in the first parameter.
+    pub(super) fn any(&self, column: &str) -> String {
+        match self.lease.dialect() {
+            Dialect::Postgres => format!("{column} = ANY($1)"),
+            Dialect::Sqlite => format!("{column} IN (SELECT value FROM json_each($1))"),
+        }
+    }
+
+    /// Asks; a target without tables (in a dry run) has no rows.
+    pub(super) async fn read<T>(
+        &mut self,
+        sql: impl Into<Arc<str>>,
+        params: &[Param<'_>],
+        decode: impl Fn(&dyn crate::database::Cells) -> Result<T, crate::database::Damage>,
+    ) -> Result<Vec<T>, Error> {
+        if !self.installed {
+            return Ok(Vec::new());
+        }
+        self.lease.fetch(&sql.into(), params, decode).await
+    }
+
+    /// Changes rows within the transaction; does nothing in a dry run.
+    pub(super) async fn write(&mut self, sql: impl Into<Arc<str>>, params: &[Param<'_>]) -> Result<u64, Error> {
+        if self.dry_run {
+            return Ok(0);
+        }
+        self.begin().await?;
+        self.lease.execute(&sql.into(), params).await
+    }
+
+    async fn begin(&mut self) -> Result<(), Error> {
+        if !self.writing {
+            self.lease.begin_write().await?;
+            self.writing = true;
+            self.now = Utc::now();
+        }
+        Ok(())
+    }
+
+    /// Whether anything has been written since the last commit.
+    #[must_use]
+    pub fn is_writing(&self) -> bool {
+        self.writing
+    }
+
+    /// Keeps what was written since the last commit, if anything.
+    ///
+    /// # Errors
+    /// The database failed; whether the rows were kept is then unknown, which is why they and the cursor
+    /// are one transaction.
+    pub async fn commit(&mut self) -> Result<(), Error> {
+        if self.writing {
+            self.lease.commit().await?;
+            self.writing = false;
+        }
+        Ok(())
+    }
+
+    /// Gives the session back for the next run; call it after [`TargetSession::commit`].
+    pub fn close(self) {
+        if !self.writing {
+            self.lease.release();
+        }
+    }
+
+    /// The first of `count` ids that no row has ever had. In a dry run they are negative.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn allocate(&mut self, count: usize) -> Result<i64, Error> {
+        let count = count as i64;
+        if self.dry_run {
+            self.planned -= count;
+            return Ok(self.planned);
+        }
+        self.begin().await?;
+        let sql = "UPDATE sync_sequence SET next_id = next_id + $1 RETURNING next_id - $1";
+        let first = self.lease.fetch(&sql.into(), &[Param::int(count)], |cells| cells.key(0)).await?;
+        first.first().copied().ok_or_else(|| {
+            Error::new(Side::Target, Class::Permanent, "table sync_sequence is empty: restore the target from a backup")
+        })
+    }
+
+    /// The cursor of each level; none: the level has never been read.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn cursors(&mut self) -> Result<[Option<Cursor>; 3], Error> {
+        let sql = "SELECT level, updated_time, load_pk FROM sync_cursor WHERE source_fk = $1";
+        let source = [Param::int(self.source_fk)];
+        let rows = self
+            .read(sql, &source, |cells| {
+                Ok((cells.name(0)?, Cursor { updated_time: cells.time(1)?, load_pk: cells.int(2)? }))
+            })
+            .await?;
+        Ok(Level::ALL.map(|level| rows.iter().find(|(name, _)| name == level.table()).map(|(_, cursor)| *cursor)))
+    }
+
+    /// Moves a cursor, in the transaction of the rows that it covers.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn set_cursor(&mut self, level: Level, cursor: Cursor) -> Result<(), Error> {
+        let sql = "INSERT INTO sync_cursor (source_fk, level, updated_time, load_pk, moved_at) VALUES ($1, $2, $3, $4, $5) \
+                   ON CONFLICT (source_fk, level) DO UPDATE SET updated_time = excluded.updated_time, \
+                   load_pk = excluded.load_pk, moved_at = excluded.moved_at";
+        let params = [
+            Param::int(self.source_fk),
+            Param::text(level.table()),
+            Param::Cell(Value::Time(cursor.updated_time)),
+            Param::Cell(Value::Int(cursor.load_pk)),
+            Param::Instant(Utc::now()),
+        ];
+        self.write(sql, &params).await.map(drop)
+    }
+}
