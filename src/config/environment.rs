@@ -231,6 +231,21 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_value_names_its_env_file_and_variable_and_loses_to_the_process() {
+        let (folder, path) = env_file("RBAC_SYNC_HISTORY_KEEP=many\nCREDENTIALS_DIRECTORY=/x\n");
+        let file = folder.path().join("c.toml");
+        let text = "[[source]]\nname='a'\nurl='postgres://h/d'\ntime_zone='UTC'\n[target]\nurl='sqlite:x'\n";
+        std::fs::write(&file, text).unwrap();
+        let environment = Environment::assemble([], Some(&path)).unwrap();
+        assert_eq!(environment.credentials(), None, "only systemd says where the credentials are");
+        let errors = crate::config::load(&file, &environment).unwrap_err();
+        let expected = format!("{}: RBAC_SYNC_HISTORY_KEEP: expected a whole number", path.display());
+        assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
+        let both = Environment::assemble(process(&[("RBAC_SYNC_HISTORY_KEEP", "7")]), Some(&path)).unwrap();
+        assert_eq!(crate::config::load(&file, &both).unwrap().config.history_keep, 7);
+    }
+
+    #[test]
     fn a_named_env_file_that_is_missing_is_an_error() {
         let errors = Environment::read(Some(Path::new("/nonexistent/env"))).unwrap_err();
         assert_eq!(errors[0].to_string(), "/nonexistent/env: cannot read the env file: there is no such file");

@@ -89,6 +89,8 @@ pub(super) fn validate(raw: &Raw, environment: &Environment, file: &Path, findin
         level: findings.value(top, "log.level", values::log_level).unwrap_or_else(|| "info".to_owned()),
         format: findings.value(top, "log.format", values::log_format).unwrap_or(LogFormat::Auto),
     };
+    let metrics_textfile = textfile(top, findings);
+    // Nothing above returns early, so that everything has been checked by now.
     Some(Config {
         interval: interval.unwrap_or(INTERVAL),
         sources: sources.into_iter().collect::<Option<_>>()?,
@@ -97,7 +99,7 @@ pub(super) fn validate(raw: &Raw, environment: &Environment, file: &Path, findin
         socket,
         history_keep: usize::try_from(keep.unwrap_or(HISTORY)).ok()?,
         log,
-        metrics_textfile: textfile(top, findings),
+        metrics_textfile,
     })
 }
 

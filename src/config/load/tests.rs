@@ -122,8 +122,23 @@ url = 5
 deletes = 'purge'
 max_deletes = { rows = -1, percent = 101 }
 
+[http]
+listen = 'localhost'
+token_file = 'relative'
+
 [socket]
+path = ''
 mode = '0666'
+
+[history]
+keep = 0
+
+[log]
+level = 'loud'
+format = 'xml'
+
+[metrics]
+textfile = 5
 ";
     let all = errors(text);
     let places: Vec<&str> = all.iter().map(|error| error.split(": ").next().unwrap()).collect();
@@ -140,7 +155,14 @@ mode = '0666'
             "c.toml:12:11",
             "c.toml:13:24",
             "c.toml:13:38",
-            "c.toml:16:8",
+            "c.toml:16:10",
+            "c.toml:17:14",
+            "c.toml:20:8",
+            "c.toml:21:8",
+            "c.toml:24:8",
+            "c.toml:27:9",
+            "c.toml:28:10",
+            "c.toml:31:12",
         ]
     );
     assert!(all[2].contains("`source.name` is missing"), "{all:#?}");
