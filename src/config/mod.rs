@@ -3,11 +3,20 @@
 //! Owns the shape and the meaning of every key. A [`Config`] is immutable and complete: passwords
 //! are read, paths are resolved, defaults are filled in. Nothing outside this module sees a raw key.
 
+mod contents;
+mod credential;
 mod diff;
+mod effective;
+mod endpoint;
 mod environment;
+mod keys;
 mod load;
+mod position;
 mod problem;
+mod raw;
 mod secret;
+mod validate;
+mod values;
 mod watch;
 
 use std::fmt;
@@ -16,7 +25,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use diff::{Changes, diff};
+pub use effective::describe;
 pub use environment::Environment;
+pub use keys::{Effect, Given, KEYS, Key};
 pub use load::{Loaded, load};
 pub use problem::Problem;
 pub use secret::Secret;

@@ -1,0 +1,118 @@
+//! A [`Config`] as keys and values: what `GET /config` shows and what two configurations are compared by.
+
+use serde_json::{Map, Value, json};
+
+use super::{Config, Deletes, Endpoint, LogFormat, Secret, SourceConfig};
+
+/// One key of [`super::KEYS`] with its value.
+pub(super) struct Leaf<'a> {
+    /// The path in the table, such as `source.overlap`.
+    pub(super) key: &'static str,
+    /// The value without secrets.
+    pub(super) shown: Value,
+    /// What `shown` leaves out but a change of which counts.
+    pub(super) hidden: Option<&'a str>,
+}
+
+fn shown(key: &'static str, shown: impl Into<Value>) -> Leaf<'static> {
+    Leaf { key, shown: shown.into(), hidden: None }
+}
+
+fn secret<'a>(key: &'static str, secret: Option<&'a Secret>) -> Leaf<'a> {
+    Leaf { key, shown: secret.map_or(Value::Null, |_| "set".into()), hidden: secret.map(Secret::expose) }
+}
+
+fn url<'a>(key: &'static str, endpoint: &'a Endpoint) -> Leaf<'a> {
+    Leaf { key, shown: endpoint.to_string().into(), hidden: Some(&endpoint.url) }
+}
+
+fn duration(duration: std::time::Duration) -> Value {
+    humantime::format_duration(duration).to_string().into()
+}
+
+/// The keys of one source.
+pub(super) fn source_leaves(source: &SourceConfig) -> Vec<Leaf<'_>> {
+    vec![
+        shown("source.name", source.name.as_str()),
+        url("source.url", &source.endpoint),
+        secret("source.password", source.endpoint.password.as_ref()),
+        shown("source.time_zone", source.time_zone.name()),
+        shown("source.overlap", duration(source.overlap)),
+        // The validation refuses anything else.
+        shown("source.instances", false),
+    ]
+}
+
+/// All other keys; those of `http` only if there is one.
+pub(super) fn leaves(config: &Config) -> Vec<Leaf<'_>> {
+    let target = &config.target;
+    let mut leaves = vec![
+        shown("schedule.interval", duration(config.interval)),
+        url("target.url", &target.endpoint),
+        secret("target.password", target.endpoint.password.as_ref()),
+        shown(
+            "target.deletes",
+            match target.deletes {
+                Deletes::Tombstone => "tombstone",
+                Deletes::Remove => "remove",
+            },
+        ),
+        shown("target.max_deletes.rows", target.max_deletes.rows),
+        shown("target.max_deletes.percent", target.max_deletes.percent),
+        shown("socket.path", config.socket.path.display().to_string()),
+        shown("socket.mode", format!("{:04o}", config.socket.mode)),
+        shown("history.keep", config.history_keep),
+        shown("log.level", config.log.level.as_str()),
+        shown(
+            "log.format",
+            match config.log.format {
+                LogFormat::Auto => "auto",
+                LogFormat::Journald => "journald",
+                LogFormat::Json => "json",
+                LogFormat::Text => "text",
+            },
+        ),
+        shown("metrics.textfile", config.metrics_textfile.as_ref().map(|path| path.display().to_string())),
+    ];
+    if let Some(http) = &config.http {
+        leaves.push(shown("http.listen", http.listen.to_string()));
+        leaves.push(secret("http.token", http.token.as_ref()));
+    }
+    leaves
+}
+
+/// The effective configuration in the shape of the file, without secrets: a password or token is
+/// `"set"` or null, a URL lacks its query, `http` is absent if there is no TCP listener.
+#[must_use]
+pub fn describe(config: &Config) -> Value {
+    let mut root = Map::new();
+    for leaf in leaves(config) {
+        insert(&mut root, leaf.key, leaf.shown);
+    }
+    let sources: Vec<Value> = config
+        .sources
+        .iter()
+        .map(|source| {
+            let mut table = Map::new();
+            for leaf in source_leaves(source) {
+                insert(&mut table, leaf.key.trim_start_matches("source."), leaf.shown);
+            }
+            Value::Object(table)
+        })
+        .collect();
+    root.insert("source".into(), sources.into());
+    Value::Object(root)
+}
+
+fn insert(table: &mut Map<String, Value>, path: &str, value: Value) {
+    match path.split_once('.') {
+        None => {
+            table.insert(path.to_owned(), value);
+        }
+        Some((name, rest)) => {
+            if let Value::Object(inner) = table.entry(name).or_insert_with(|| json!({})) {
+                insert(inner, rest, value);
+            }
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! From the raw file to a [`Config`]: every key is checked, every error is kept.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::credential::Purpose;
+use super::raw::{Entry, Layer, Place, Raw, Section, Value};
+use super::{
+    Config, DEFAULT_SOCKET, Deletes, Dialect, Endpoint, Environment, HttpConfig, LogConfig, LogFormat, MaxDeletes,
+    Problem, SocketConfig, SourceConfig, SourceName, TargetConfig, endpoint, values,
+};
+
+const INTERVAL: Duration = Duration::from_secs(5);
+const OVERLAP: Duration = Duration::from_secs(6 * 60);
+const DELETED_ROWS: u64 = 500;
+const DELETED_PERCENT: f64 = 5.0;
+const SOCKET_MODE: u32 = 0o660;
+const HISTORY: u64 = 1000;
+const LARGEST_HISTORY: u64 = 100_000;
+
+/// What the validation found out beside the configuration.
+#[derive(Default)]
+pub(super) struct Findings {
+    pub(super) errors: Vec<Problem>,
+    pub(super) warnings: Vec<Problem>,
+    /// Over everything that was read.
+    pub(super) digest: Sha256,
+}
+
+impl Findings {
+    pub(super) fn error(&mut self, place: &Place, key: &str, message: impl AsRef<str>) {
+        self.errors.push(place.problem(key, message));
+    }
+
+    pub(super) fn warning(&mut self, place: &Place, key: &str, message: impl AsRef<str>) {
+        self.warnings.push(place.problem(key, message));
+    }
+
+    /// Adds bytes to the content hash; the length keeps neighbours apart.
+    pub(super) fn absorb(&mut self, bytes: &[u8]) {
+        self.digest.update((bytes.len() as u64).to_be_bytes());
+        self.digest.update(bytes);
+    }
+
+    /// The key's meaning; `None` if it is absent or wrong.
+    fn value<T>(
+        &mut self,
+        section: &Section,
+        key: &str,
+        meaning: impl FnOnce(&Value) -> Result<T, String>,
+    ) -> Option<T> {
+        let entry = section.entries.get(key)?;
+        match meaning(&entry.value) {
+            Ok(value) => Some(value),
+            Err(message) => {
+                self.error(&entry.place, key, message);
+                None
+            }
+        }
+    }
+}
+
+/// Builds the configuration; complete only if `findings` has no errors afterwards.
+pub(super) fn validate(raw: &Raw, environment: &Environment, file: &Path, findings: &mut Findings) -> Option<Config> {
+    let nowhere = Place { layer: Layer::File, origin: file.to_owned(), position: None, variable: None };
+    if raw.sources.is_empty() && !findings.errors.iter().any(|error| error.key.as_deref() == Some("source")) {
+        findings.error(&nowhere, "source", "there is no [[source]]: name at least one archive");
+    }
+    let sources: Vec<Option<SourceConfig>> =
+        raw.sources.iter().map(|section| source(section, environment, &nowhere, findings)).collect();
+    let target = target(&raw.top, environment, &nowhere, findings);
+    unique_names(raw, findings);
+    if let Some(target) = &target {
+        separate_databases(raw, &sources, target, findings);
+    }
+
+    let top = &raw.top;
+    let interval = findings.value(top, "schedule.interval", |value| values::duration(value, Duration::from_secs(1)));
+    let http = http(top, environment, &nowhere, findings);
+    let socket = SocketConfig {
+        path: findings.value(top, "socket.path", values::socket_path).unwrap_or_else(|| DEFAULT_SOCKET.into()),
+        mode: findings.value(top, "socket.mode", values::socket_mode).unwrap_or(SOCKET_MODE),
+    };
+    let keep = findings.value(top, "history.keep", |value| values::count(value, 1..=LARGEST_HISTORY));
+    let log = LogConfig {
+        level: findings.value(top, "log.level", values::log_level).unwrap_or_else(|| "info".to_owned()),
+        format: findings.value(top, "log.format", values::log_format).unwrap_or(LogFormat::Auto),
+    };
+    let metrics_textfile = textfile(top, findings);
+    // Nothing above returns early, so that everything has been checked by now.
+    Some(Config {
+        interval: interval.unwrap_or(INTERVAL),
+        sources: sources.into_iter().collect::<Option<_>>()?,
+        target: target?,
+        http,
+        socket,
+        history_keep: usize::try_from(keep.unwrap_or(HISTORY)).ok()?,
+        log,
+        metrics_textfile,
+    })
+}
+
+fn source(
+    section: &Section,
+    environment: &Environment,
+    nowhere: &Place,
+    findings: &mut Findings,
+) -> Option<SourceConfig> {
+    let at = section.tables.get("source").unwrap_or(nowhere);
+    let name = required(section, "source.name", at, findings, |value| {
+        SourceName::new(values::text(value)?)
+            .ok_or_else(|| "must be 1 to 32 characters of a-z, 0-9 and - (lower case)".to_owned())
+    });
+    let endpoint = endpoint_of(section, "source", at, environment, findings);
+    let time_zone = time_zone(section, at, findings);
+    let overlap = findings.value(section, "source.overlap", |value| values::duration(value, Duration::ZERO));
+    findings.value(section, "source.instances", |value| match values::boolean(value)? {
+        false => Ok(()),
+        true => Err("this version does not mirror the instance level; remove the key or set it to false".to_owned()),
+    });
+    Some(SourceConfig { name: name?, endpoint: endpoint?, time_zone: time_zone?, overlap: overlap.unwrap_or(OVERLAP) })
+}
+
+fn target(top: &Section, environment: &Environment, nowhere: &Place, findings: &mut Findings) -> Option<TargetConfig> {
+    let at = top.tables.get("target").unwrap_or(nowhere);
+    let endpoint = if is_given(top, "target") {
+        endpoint_of(top, "target", at, environment, findings)
+    } else {
+        if !findings.errors.iter().any(|error| error.key.as_deref() == Some("target")) {
+            findings.error(nowhere, "target", "there is no [target]: name the RBAC database");
+        }
+        None
+    };
+    let deletes = findings.value(top, "target.deletes", values::deletes);
+    let rows = findings.value(top, "target.max_deletes.rows", |value| values::count(value, 0..=values::LARGEST_COUNT));
+    let percent = findings.value(top, "target.max_deletes.percent", values::percent);
+    Some(TargetConfig {
+        endpoint: endpoint?,
+        deletes: deletes.unwrap_or(Deletes::Tombstone),
+        max_deletes: MaxDeletes { rows: rows.unwrap_or(DELETED_ROWS), percent: percent.unwrap_or(DELETED_PERCENT) },
+    })
+}
+
+/// Whether the table, or any of its keys, was written.
+fn is_given(top: &Section, table: &str) -> bool {
+    let keys = format!("{table}.");
+    top.tables.contains_key(table) || top.entries.keys().any(|key| key.starts_with(&keys))
+}
+
+fn required<T>(
+    section: &Section,
+    key: &str,
+    at: &Place,
+    findings: &mut Findings,
+    meaning: impl FnOnce(&Value) -> Result<T, String>,
+) -> Option<T> {
+    if !section.entries.contains_key(key) {
+        findings.error(at, key, format!("`{key}` is missing"));
+    }
+    findings.value(section, key, meaning)
+}
+
+/// The database of `source` or `target`, with its password.
+fn endpoint_of(
+    section: &Section,
+    table: &str,
+    at: &Place,
+    environment: &Environment,
+    findings: &mut Findings,
+) -> Option<Endpoint> {
+    let url_key = format!("{table}.url");
+    let password_key = format!("{table}.password");
+    let parsed = required(section, &url_key, at, findings, |value| endpoint::parse(values::text(value)?));
+    let place = section.entries.get(url_key.as_str()).map(|entry| &entry.place);
+    let in_url = parsed.as_ref().and_then(|endpoint| endpoint.password.clone()).zip(place);
+    if let Some((_, place)) = &in_url {
+        let message = "the password inside the URL is easily shown by accident; use password_file or \
+                       password_credential instead";
+        findings.warning(place, &url_key, message);
+    }
+    let purpose = Purpose { key: &password_key, section, in_url };
+    if parsed.as_ref().is_some_and(|endpoint| endpoint.dialect == Dialect::Sqlite) {
+        if let Some(place) = purpose.place() {
+            findings.warning(place, &password_key, "SQLite has no login: the password is not used");
+        }
+        return parsed;
+    }
+    // Read even if the URL is wrong, so that its errors are reported too.
+    let password = purpose.read(environment, findings);
+    parsed.map(|endpoint| Endpoint { password, ..endpoint })
+}
+
+fn time_zone(section: &Section, at: &Place, findings: &mut Findings) -> Option<chrono_tz::Tz> {
+    if section.entries.contains_key("source.time_zone") {
+        return findings.value(section, "source.time_zone", values::time_zone);
+    }
+    let host = iana_time_zone::get_timezone().ok().and_then(|name| name.parse().ok());
+    if host.is_none() {
+        findings.error(at, "source.time_zone", "`source.time_zone` is missing and this host's zone is not known");
+    }
+    host
+}
+
+fn unique_names(raw: &Raw, findings: &mut Findings) {
+    let mut seen = BTreeSet::new();
+    for section in &raw.sources {
+        let Some(Entry { value: Value::Text(name), place }) = section.entries.get("source.name") else { continue };
+        if !seen.insert(name) {
+            findings.error(place, "source.name", "an earlier [[source]] has the same name; names must be unique");
+        }
+    }
+}
+
+/// A source that is also the target would be written to, and a database read twice is mirrored twice.
+fn separate_databases(raw: &Raw, sources: &[Option<SourceConfig>], target: &TargetConfig, findings: &mut Findings) {
+    let target_identity = endpoint::identity(&target.endpoint);
+    let mut seen = Vec::new();
+    for (section, source) in raw.sources.iter().zip(sources) {
+        let (Some(source), Some(url)) = (source, section.entries.get("source.url")) else { continue };
+        let identity = (source.endpoint.dialect, endpoint::identity(&source.endpoint));
+        if identity == (target.endpoint.dialect, target_identity.clone()) {
+            match source.endpoint.dialect {
+                Dialect::Sqlite => {
+                    findings.error(&url.place, "source.url", "the source and the target are the same file");
+                }
+                Dialect::Postgres => {
+                    let message = "the source and the target are the same database; a separate one keeps the archive \
+                                   free of load and of foreign tables";
+                    findings.warning(&url.place, "source.url", message);
+                }
+            }
+        }
+        if seen.contains(&identity) {
+            findings.warning(&url.place, "source.url", "an earlier [[source]] reads the same database");
+        }
+        seen.push(identity);
+    }
+}
+
+fn http(top: &Section, environment: &Environment, nowhere: &Place, findings: &mut Findings) -> Option<HttpConfig> {
+    if !is_given(top, "http") {
+        return None;
+    }
+    let at = top.tables.get("http").unwrap_or(nowhere);
+    let listen = required(top, "http.listen", at, findings, values::address);
+    let purpose = Purpose { key: "http.token", section: top, in_url: None };
+    let token = purpose.read(environment, findings);
+    if token.as_ref().is_some_and(|token| !token.expose().bytes().all(|byte| byte.is_ascii_graphic())) {
+        let place = purpose.place().unwrap_or(at);
+        findings.error(place, "http.token", "the token must be visible ASCII without spaces: it travels in a header");
+    }
+    let listen = listen?;
+    if !values::is_loopback(&listen) && purpose.place().is_none() {
+        let place = top.entries.get("http.listen").map_or(at, |entry| &entry.place);
+        let message = "an address that is not loopback needs a token: set token_file or token_credential, or listen on \
+                       127.0.0.1";
+        findings.error(place, "http.listen", message);
+    }
+    Some(HttpConfig { listen, token })
+}
+
+fn textfile(top: &Section, findings: &mut Findings) -> Option<std::path::PathBuf> {
+    let path = findings.value(top, "metrics.textfile", values::absolute_path)?;
+    if let Some(entry) = top.entries.get("metrics.textfile").filter(|_| path.extension() != Some("prom".as_ref())) {
+        let message = "node_exporter reads only files whose names end in .prom";
+        findings.warning(&entry.place, "metrics.textfile", message);
+    }
+    Some(path)
+}
