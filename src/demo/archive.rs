@@ -1,0 +1,416 @@
+//! The demo's archive file: opening it, and filling a new one.
+//!
+//! Rows are inserted here and nowhere else, in the shape in which the archive stores them: `'*'` for
+//! what is missing, times as the archive's wall clock (UTC in the demo).
+
+use std::path::Path;
+use std::time::Duration;
+
+use chrono::{NaiveDateTime, TimeDelta};
+use rand::{RngExt, SeedableRng};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection};
+
+use super::imaging::{self, CODED_INSTITUTIONS, Series, Study};
+use super::people::{self, Name, Person};
+use super::{Dice, schema};
+
+/// A new archive looks as if it had been in use for this long.
+const AGE: TimeDelta = TimeDelta::days(90);
+
+/// Opens the file, makes it if there is none. The simulator waits for a lock rather than fail.
+pub(super) async fn open(path: &Path) -> sqlx::Result<SqliteConnection> {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Normal)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5))
+        .connect()
+        .await
+}
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// Nothing: a new file, or one whose filling was interrupted.
+    Nothing,
+    /// A demo's archive.
+    Demo,
+    /// Tables of somebody else.
+    Foreign,
+}
+
+/// Looks at what the file is, without changing it.
+pub(super) async fn content(path: &Path) -> sqlx::Result<Content> {
+    if !path.exists() {
+        return Ok(Content::Nothing);
+    }
+    let mut file = SqliteConnectOptions::new().filename(path).read_only(true).connect().await?;
+    let id: i32 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut file).await?;
+    let objects: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_master").fetch_one(&mut file).await?;
+    file.close().await?;
+    Ok(match (id, objects) {
+        (schema::APPLICATION_ID, _) => Content::Demo,
+        (0, 0) => Content::Nothing,
+        _ => Content::Foreign,
+    })
+}
+
+/// Makes the tables and about `studies` studies, all or nothing. The same seed and the same `now`
+/// make the same archive.
+pub(super) async fn fill(
+    archive: &mut SqliteConnection,
+    studies: u32,
+    seed: u64,
+    now: NaiveDateTime,
+) -> sqlx::Result<()> {
+    let mut transaction = archive.begin_with("BEGIN IMMEDIATE").await?;
+    sqlx::raw_sql(schema::DDL).execute(&mut *transaction).await?;
+    let mark = AssertSqlSafe(format!("PRAGMA application_id = {}", schema::APPLICATION_ID));
+    sqlx::raw_sql(mark).execute(&mut *transaction).await?;
+    insert_codes(&mut transaction).await?;
+
+    let mut dice = Dice::seed_from_u64(seed);
+    let mut patients = Vec::new();
+    for number in 0..studies {
+        let stored = now - AGE + AGE / i32::try_from(studies).unwrap_or(i32::MAX) * i32::try_from(number).unwrap_or(0);
+        let patient = match patients.is_empty() || dice.random_bool(0.6) {
+            true => {
+                let person = people::person(&mut dice, stored.date());
+                let pk = insert_patient(&mut transaction, &person, stored).await?;
+                patients.push(pk);
+                pk
+            }
+            false => people::pick(&mut dice, &patients),
+        };
+        let study = insert_study(&mut transaction, patient, &imaging::study(&mut dice, stored), stored).await?;
+        for _ in 0..imaging::series_count(&mut dice) {
+            insert_series(&mut transaction, study, &imaging::series(&mut dice), stored).await?;
+        }
+        if dice.random_bool(0.03) {
+            reject_whole(&mut transaction, study).await?;
+        }
+    }
+    merge_some(&mut transaction, &patients).await?;
+    transaction.commit().await
+}
+
+/// Long-standing merges: every fortieth patient into the one before it, and, as real archives have
+/// them, a chain, a patient merged into itself, and two merged into each other.
+async fn merge_some(archive: &mut SqliteConnection, patients: &[i64]) -> sqlx::Result<()> {
+    let mut merges: Vec<(i64, i64)> = patients.chunks_exact(40).map(|chunk| (chunk[39], chunk[38])).collect();
+    if let [a, b, c, itself, left, right, ..] = *patients {
+        merges.extend([(a, b), (b, c), (itself, itself), (left, right), (right, left)]);
+    }
+    for (merged, survivor) in merges {
+        sqlx::query("UPDATE patient SET merge_fk = ? WHERE pk = ?")
+            .bind(survivor)
+            .bind(merged)
+            .execute(&mut *archive)
+            .await?;
+        sqlx::query("UPDATE study SET patient_fk = ? WHERE patient_fk = ?")
+            .bind(survivor)
+            .bind(merged)
+            .execute(&mut *archive)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn insert_codes(archive: &mut SqliteConnection) -> sqlx::Result<()> {
+    for (at, (code, meaning)) in CODED_INSTITUTIONS.iter().enumerate() {
+        sqlx::query("INSERT INTO code (pk, code_value, code_designator, code_meaning) VALUES (?, ?, '99DEMO', ?)")
+            .bind(code_pk(at))
+            .bind(code)
+            .bind(meaning)
+            .execute(&mut *archive)
+            .await?;
+    }
+    Ok(())
+}
+
+/// The key of a coded institution's row: the codes are the first rows of a new archive.
+pub(super) fn code_pk(at: usize) -> i64 {
+    i64::try_from(at).map_or(i64::MAX, |at| at + 1)
+}
+
+/// Inserts a patient with name and identifiers.
+pub(super) async fn insert_patient(
+    archive: &mut SqliteConnection,
+    person: &Person,
+    now: NaiveDateTime,
+) -> sqlx::Result<i64> {
+    let name = insert_name(archive, person.name.as_ref()).await?;
+    let pk = sqlx::query(
+        "INSERT INTO patient (created_time, updated_time, version, pat_birthdate, pat_sex, pat_name_fk)
+         VALUES (?1, ?1, 0, ?2, ?3, ?4)",
+    )
+    .bind(stamp(now))
+    .bind(&person.birth_date)
+    .bind(person.sex)
+    .bind(name)
+    .execute(&mut *archive)
+    .await?
+    .last_insert_rowid();
+    for id in &person.identifiers {
+        sqlx::query(
+            "INSERT INTO patient_id (pat_id, entity_id, entity_uid, entity_uid_type, version, patient_fk)
+             VALUES (?, ?, ?, ?, 0, ?)",
+        )
+        .bind(&id.value)
+        .bind(id.entity_id)
+        .bind(id.entity_uid)
+        .bind(id.entity_uid_type)
+        .bind(pk)
+        .execute(&mut *archive)
+        .await?;
+    }
+    Ok(pk)
+}
+
+async fn insert_name(archive: &mut SqliteConnection, name: Option<&Name>) -> sqlx::Result<Option<i64>> {
+    let Some(name) = name else { return Ok(None) };
+    let done =
+        sqlx::query("INSERT INTO person_name (alphabetic_name, ideographic_name, phonetic_name) VALUES (?, ?, ?)")
+            .bind(&name.alphabetic)
+            .bind(&name.ideographic)
+            .bind(&name.phonetic)
+            .execute(archive)
+            .await?;
+    Ok(Some(done.last_insert_rowid()))
+}
+
+/// Inserts a study without series.
+pub(super) async fn insert_study(
+    archive: &mut SqliteConnection,
+    patient: i64,
+    study: &Study,
+    now: NaiveDateTime,
+) -> sqlx::Result<i64> {
+    let physician = insert_name(archive, study.referring_physician.as_ref()).await?;
+    let pk = sqlx::query(
+        "INSERT INTO study (created_time, updated_time, modified_time, version, study_iuid, study_id, study_date,
+             study_time, study_desc, accession_no, accno_entity_id, accno_entity_uid, accno_entity_uid_type,
+             storage_ids, patient_fk, ref_phys_name_fk)
+         VALUES (?1, ?1, ?1, 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'fs1', ?11, ?12)",
+    )
+    .bind(stamp(now))
+    .bind(&study.uid)
+    .bind(&study.id)
+    .bind(&study.date)
+    .bind(&study.time)
+    .bind(study.description)
+    .bind(&study.accession_no)
+    .bind(study.accession_issuer[0])
+    .bind(study.accession_issuer[1])
+    .bind(study.accession_issuer[2])
+    .bind(patient)
+    .bind(physician)
+    .execute(&mut *archive)
+    .await?
+    .last_insert_rowid();
+    set_study_access(archive, pk, &study.access_control_ids).await?;
+    Ok(pk)
+}
+
+/// Inserts a series.
+pub(super) async fn insert_series(
+    archive: &mut SqliteConnection,
+    study: i64,
+    series: &Series,
+    now: NaiveDateTime,
+) -> sqlx::Result<i64> {
+    let physician = insert_name(archive, series.performing_physician.as_ref()).await?;
+    let origin = &series.origin;
+    let pk = sqlx::query(
+        "INSERT INTO series (created_time, updated_time, modified_time, version, series_iuid, series_no, series_desc,
+             modality, institution, department, station_name, body_part, laterality, sending_aet, receiving_aet,
+             inst_code_fk, perf_phys_name_fk, study_fk)
+         VALUES (?1, ?1, ?1, 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+    )
+    .bind(stamp(now))
+    .bind(&series.uid)
+    .bind(series.number)
+    .bind(origin.description)
+    .bind(origin.modality)
+    .bind(origin.institution.name)
+    .bind(origin.department)
+    .bind(origin.station)
+    .bind(origin.body_part)
+    .bind(origin.laterality)
+    .bind(series.sending_aet)
+    .bind(series.receiving_aet)
+    .bind(origin.institution.code.map(code_pk))
+    .bind(physician)
+    .bind(study)
+    .execute(&mut *archive)
+    .await?
+    .last_insert_rowid();
+    set_series_access(archive, pk, &series.access_control_ids).await?;
+    Ok(pk)
+}
+
+/// Replaces a study's access control IDs: the rows of the child table, and the joined column.
+pub(super) async fn set_study_access(archive: &mut SqliteConnection, study: i64, ids: &[&str]) -> sqlx::Result<()> {
+    sqlx::query("DELETE FROM study_access_control_id WHERE study_fk = ?").bind(study).execute(&mut *archive).await?;
+    for id in ids {
+        sqlx::query("INSERT INTO study_access_control_id (study_fk, access_control_id) VALUES (?, ?)")
+            .bind(study)
+            .bind(id)
+            .execute(&mut *archive)
+            .await?;
+    }
+    sqlx::query("UPDATE study SET access_control_id = ? WHERE pk = ?")
+        .bind(joined(ids))
+        .bind(study)
+        .execute(archive)
+        .await?;
+    Ok(())
+}
+
+/// Replaces a series' access control IDs, as [`set_study_access`].
+pub(super) async fn set_series_access(archive: &mut SqliteConnection, series: i64, ids: &[&str]) -> sqlx::Result<()> {
+    sqlx::query("DELETE FROM series_access_control_id WHERE series_fk = ?").bind(series).execute(&mut *archive).await?;
+    for id in ids {
+        sqlx::query("INSERT INTO series_access_control_id (series_fk, access_control_id) VALUES (?, ?)")
+            .bind(series)
+            .bind(id)
+            .execute(&mut *archive)
+            .await?;
+    }
+    sqlx::query("UPDATE series SET access_control_id = ? WHERE pk = ?")
+        .bind(joined(ids))
+        .bind(series)
+        .execute(archive)
+        .await?;
+    Ok(())
+}
+
+/// Rejects a study with all its series.
+pub(super) async fn reject_whole(archive: &mut SqliteConnection, study: i64) -> sqlx::Result<()> {
+    sqlx::query("UPDATE study SET rejection_state = 2 WHERE pk = ?").bind(study).execute(&mut *archive).await?;
+    sqlx::query("UPDATE series SET rejection_state = 2 WHERE study_fk = ?").bind(study).execute(archive).await?;
+    Ok(())
+}
+
+fn joined(ids: &[&str]) -> Option<String> {
+    (!ids.is_empty()).then(|| ids.join("\\"))
+}
+
+/// A time as the archive's text.
+pub(super) fn stamp(time: NaiveDateTime) -> String {
+    time.format("%Y-%m-%d %H:%M:%S%.3f").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::super::testing::{NOW, archive};
+    use super::*;
+
+    async fn dump(archive: &mut SqliteConnection) -> String {
+        let tables: Vec<String> =
+            sqlx::query_scalar("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+                .fetch_all(&mut *archive)
+                .await
+                .unwrap();
+        let mut dump = String::new();
+        for table in tables {
+            let columns: Vec<String> = sqlx::query_scalar("SELECT 'quote(' || name || ')' FROM pragma_table_info(?)")
+                .bind(&table)
+                .fetch_all(&mut *archive)
+                .await
+                .unwrap();
+            let sql = format!("SELECT {} FROM {table} ORDER BY rowid", columns.join(" || ',' || "));
+            let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut *archive).await.unwrap();
+            dump += &rows.join("\n");
+        }
+        dump
+    }
+
+    async fn count(archive: &mut SqliteConnection, from: &'static str) -> i64 {
+        sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM {from}"))).fetch_one(archive).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_same_seed_makes_the_same_archive() {
+        let (_one, mut one) = archive(100).await;
+        let (_two, mut two) = archive(100).await;
+        let dump_one = dump(&mut one).await;
+        assert!(dump_one.len() > 10_000);
+        assert_eq!(dump_one, dump(&mut two).await);
+
+        let folder = tempfile::tempdir().unwrap();
+        let mut other = open(&folder.path().join("archive.db")).await.unwrap();
+        fill(&mut other, 100, 99, NOW).await.unwrap();
+        assert_ne!(dump_one, dump(&mut other).await);
+    }
+
+    #[tokio::test]
+    async fn a_new_archive_has_every_habit_of_a_real_one() {
+        let (_folder, mut archive) = archive(1000).await;
+        for habit in [
+            "patient WHERE pat_birthdate = '*'",
+            "patient WHERE pat_name_fk IS NULL",
+            "person_name WHERE alphabetic_name LIKE '%^' AND ideographic_name LIKE '%^' AND phonetic_name LIKE '%^'",
+            "person_name WHERE alphabetic_name = '*' AND ideographic_name <> '*'",
+            "person_name WHERE ideographic_name <> '*' AND phonetic_name = '*'",
+            "patient_id a JOIN patient_id b ON a.patient_fk = b.patient_fk AND a.pk < b.pk",
+            "patient_id WHERE entity_id = '*' AND entity_uid <> '*'",
+            "patient_id WHERE entity_id = '*' AND entity_uid = '*'",
+            "study WHERE accession_no = '*'",
+            "study WHERE accno_entity_id IS NULL",
+            "study WHERE accno_entity_id = '*' AND accno_entity_uid <> '*'",
+            "study WHERE study_date = '*'",
+            "study WHERE rejection_state = 2",
+            "study WHERE access_control_id LIKE '%\\%'",
+            "study_access_control_id",
+            "series_access_control_id",
+            "series WHERE sending_aet IS NULL",
+            "series WHERE institution = '*'",
+            "series WHERE inst_code_fk IS NOT NULL",
+            "series WHERE perf_phys_name_fk IS NOT NULL",
+            "patient WHERE merge_fk = pk",
+            "patient a JOIN patient b ON a.merge_fk = b.pk AND b.merge_fk = a.pk AND a.pk < b.pk",
+            "patient a JOIN patient b ON a.merge_fk = b.pk JOIN patient c ON b.merge_fk = c.pk AND c.merge_fk IS NULL",
+        ] {
+            assert!(count(&mut archive, habit).await > 0, "no {habit}");
+        }
+        assert_eq!(count(&mut archive, "study").await, 1000);
+        assert_eq!(count(&mut archive, "study WHERE length(updated_time) <> 23").await, 0);
+        assert_eq!(count(&mut archive, "pragma_foreign_key_check").await, 0);
+    }
+
+    #[tokio::test]
+    async fn no_index_leads_with_updated_time() {
+        let (_folder, mut archive) = archive(0).await;
+        assert_eq!(count(&mut archive, "sqlite_master WHERE type = 'index' AND sql LIKE '%(updated_time%'").await, 0);
+        assert_eq!(count(&mut archive, "sqlite_master WHERE type = 'index' AND sql LIKE '%(created_time)%'").await, 3);
+    }
+
+    #[tokio::test]
+    async fn a_file_is_known_for_what_it_is() {
+        let (folder, demo) = archive(1).await;
+        demo.close().await.unwrap();
+        assert_eq!(content(&folder.path().join("archive.db")).await.unwrap(), Content::Demo);
+
+        let path = folder.path().join("other.db");
+        assert_eq!(content(&path).await.unwrap(), Content::Nothing);
+        let mut other = open(&path).await.unwrap();
+        assert_eq!(content(&path).await.unwrap(), Content::Nothing);
+        sqlx::raw_sql("CREATE TABLE patient (pk INTEGER)").execute(&mut other).await.unwrap();
+        assert_eq!(content(&path).await.unwrap(), Content::Foreign);
+    }
+
+    #[tokio::test]
+    async fn filling_two_thousand_studies_is_quick() {
+        let started = Instant::now();
+        let (_folder, mut archive) = archive(2000).await;
+        // A wide margin: a loaded machine must not fail it, one transaction a row would.
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+        assert!(count(&mut archive, "series").await > 3000);
+    }
+}
