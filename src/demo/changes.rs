@@ -18,7 +18,7 @@ use chrono::NaiveDateTime;
 use rand::RngExt;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use super::archive::{self, stamp};
+use super::archive::{self, Level, stamp};
 use super::{Dice, imaging, people};
 
 /// A kind of change.
@@ -146,13 +146,10 @@ async fn rename_patient(archive: &mut SqliteConnection, dice: &mut Dice, now: Na
 
 async fn change_access(archive: &mut SqliteConnection, dice: &mut Dice, now: NaiveDateTime) -> sqlx::Result<bool> {
     let ids = if dice.random_bool(0.2) { Vec::new() } else { imaging::access_control_ids(dice) };
-    let table = if dice.random_bool(0.7) { "study" } else { "series" };
-    let Some(pk) = draw(archive, dice, &format!("FROM {table}")).await? else { return Ok(false) };
-    match table {
-        "study" => archive::set_study_access(archive, pk, &ids).await?,
-        _ => archive::set_series_access(archive, pk, &ids).await?,
-    }
-    bump(archive, table, pk, now).await?;
+    let level = if dice.random_bool(0.7) { Level::Study } else { Level::Series };
+    let Some(pk) = draw(archive, dice, &format!("FROM {}", level.table())).await? else { return Ok(false) };
+    archive::set_access(archive, level, pk, &ids).await?;
+    bump(archive, level.table(), pk, now).await?;
     Ok(true)
 }
 
