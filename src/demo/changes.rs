@@ -18,68 +18,9 @@ use chrono::NaiveDateTime;
 use rand::RngExt;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use super::archive::{self, Level, stamp};
+use super::kind::Kind;
+use super::rows::{self, Level, stamp};
 use super::{Dice, imaging, people};
-
-/// A kind of change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
-    /// A study arrives, now and then with a new patient.
-    StoreStudy,
-    /// A study gets one more series.
-    AddSeries,
-    /// A patient's name is corrected.
-    RenamePatient,
-    /// Who may see a study or a series changes.
-    ChangeAccess,
-    /// One patient turns out to be another.
-    MergePatients,
-    /// Institution, modality and the like of a series are corrected.
-    CorrectSeries,
-    /// A series goes, not the last one of its study.
-    DeleteSeries,
-    /// A study goes.
-    DeleteStudy,
-    /// A patient without studies goes.
-    DeletePatient,
-    /// A study is rejected, wholly or in part.
-    Reject,
-}
-
-impl Kind {
-    /// All, with how often each occurs and what the summary calls it. Deletes are rare: an archive
-    /// that loses much at once stops the daemon, as it should.
-    pub(super) const ALL: [(Self, u32, &'static str); 10] = [
-        (Self::StoreStudy, 25, "studies stored"),
-        (Self::AddSeries, 18, "series added"),
-        (Self::RenamePatient, 13, "patients renamed"),
-        (Self::ChangeAccess, 15, "changes of access control IDs"),
-        (Self::MergePatients, 4, "patients merged"),
-        (Self::CorrectSeries, 13, "series corrected"),
-        (Self::DeleteSeries, 4, "series deleted"),
-        (Self::DeleteStudy, 3, "studies deleted"),
-        (Self::DeletePatient, 1, "patients deleted"),
-        (Self::Reject, 4, "studies rejected"),
-    ];
-
-    /// The next kind of change.
-    pub(super) fn roll(dice: &mut Dice) -> Self {
-        let total: u32 = Self::ALL.iter().map(|(_, weight, _)| weight).sum();
-        let mut left = dice.random_range(0..total);
-        for (kind, weight, _) in Self::ALL {
-            if left < weight {
-                return kind;
-            }
-            left -= weight;
-        }
-        Self::StoreStudy
-    }
-
-    /// Whether rows go.
-    pub(super) fn deletes(self) -> bool {
-        matches!(self, Self::DeleteSeries | Self::DeleteStudy | Self::DeletePatient)
-    }
-}
 
 /// Patients that studies are stored to.
 const CURRENT_PATIENTS: &str = "FROM patient WHERE merge_fk IS NULL";
@@ -109,18 +50,18 @@ async fn store_study(archive: &mut SqliteConnection, dice: &mut Dice, now: Naive
     let known = if dice.random_bool(0.5) { draw(archive, dice, CURRENT_PATIENTS).await? } else { None };
     let patient = match known {
         Some(pk) => pk,
-        None => archive::insert_patient(archive, &people::person(dice, now.date()), now).await?,
+        None => rows::insert_patient(archive, &people::person(dice, now.date()), now).await?,
     };
-    let study = archive::insert_study(archive, patient, &imaging::study(dice, now), now).await?;
+    let study = rows::insert_study(archive, patient, &imaging::study(dice, now), now).await?;
     for _ in 0..imaging::series_count(dice) {
-        archive::insert_series(archive, study, &imaging::series(dice), now).await?;
+        rows::insert_series(archive, study, &imaging::series(dice), now).await?;
     }
     Ok(true)
 }
 
 async fn add_series(archive: &mut SqliteConnection, dice: &mut Dice, now: NaiveDateTime) -> sqlx::Result<bool> {
     let Some(study) = draw(archive, dice, "FROM study WHERE rejection_state = 0").await? else { return Ok(false) };
-    archive::insert_series(archive, study, &imaging::series(dice), now).await?;
+    rows::insert_series(archive, study, &imaging::series(dice), now).await?;
     Ok(true)
 }
 
@@ -148,7 +89,7 @@ async fn change_access(archive: &mut SqliteConnection, dice: &mut Dice, now: Nai
     let ids = if dice.random_bool(0.2) { Vec::new() } else { imaging::access_control_ids(dice) };
     let level = if dice.random_bool(0.7) { Level::Study } else { Level::Series };
     let Some(pk) = draw(archive, dice, &format!("FROM {}", level.table())).await? else { return Ok(false) };
-    archive::set_access(archive, level, pk, &ids).await?;
+    rows::set_access(archive, level, pk, &ids).await?;
     bump(archive, level.table(), pk, now).await?;
     Ok(true)
 }
@@ -192,7 +133,7 @@ async fn correct_series(archive: &mut SqliteConnection, dice: &mut Dice, now: Na
     .bind(origin.station)
     .bind(origin.institution.name)
     .bind(origin.department)
-    .bind(origin.institution.code.map(archive::code_pk))
+    .bind(origin.institution.code.map(rows::code_pk))
     .bind(stamp(now))
     .bind(series)
     .execute(&mut *archive)
@@ -263,7 +204,7 @@ async fn reject(archive: &mut SqliteConnection, dice: &mut Dice, now: NaiveDateT
         .fetch_all(&mut *archive)
         .await?;
     if whole {
-        archive::reject_whole(archive, study).await?;
+        rows::reject_whole(archive, study).await?;
     } else {
         // Some instances of the first series.
         sqlx::query("UPDATE study SET rejection_state = 1 WHERE pk = ?").bind(study).execute(&mut *archive).await?;

@@ -6,8 +6,8 @@ use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::changes::Kind;
 use super::folder::Folder;
+use super::kind::Kind;
 use super::outcome::Outcome;
 use super::simulator::Tally;
 

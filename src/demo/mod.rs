@@ -9,17 +9,20 @@
 //! | `folder` | where the files are, who may use them, the configuration |
 //! | `schema` | the tables of the archive |
 //! | `people`, `imaging` | made-up patients, studies and series: pure |
-//! | `archive` | opening and filling the archive |
-//! | `changes`, `simulator` | what an archive does all day |
+//! | `archive`, `rows` | opening and filling the archive; its rows as statements |
+//! | `kind`, `changes`, `simulator` | what an archive does all day: what next, how, when |
 //! | `outcome` | the last check: is the target in step? |
+//! | `hints` | what is printed |
 
 mod archive;
 mod changes;
 mod folder;
 mod hints;
 mod imaging;
+mod kind;
 mod outcome;
 mod people;
+mod rows;
 mod schema;
 mod simulator;
 
@@ -182,7 +185,7 @@ fn failed<E: Display>(what: impl Display) -> impl FnOnce(E) -> Failure {
 #[cfg(test)]
 mod testing {
     use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
-    use sqlx::SqliteConnection;
+    use sqlx::{AssertSqlSafe, SqliteConnection};
     use tempfile::TempDir;
 
     /// The moment at which the archives of the tests are made.
@@ -195,6 +198,27 @@ mod testing {
         let mut archive = super::archive::open(&folder.path().join("archive.db")).await.unwrap();
         super::archive::fill(&mut archive, studies, super::SEED, NOW).await.unwrap();
         (folder, archive)
+    }
+
+    /// Every value of every table, as text.
+    pub(super) async fn dump(archive: &mut SqliteConnection) -> String {
+        let tables: Vec<String> =
+            sqlx::query_scalar("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+                .fetch_all(&mut *archive)
+                .await
+                .unwrap();
+        let mut dump = String::new();
+        for table in tables {
+            let columns: Vec<String> = sqlx::query_scalar("SELECT 'quote(' || name || ')' FROM pragma_table_info(?)")
+                .bind(&table)
+                .fetch_all(&mut *archive)
+                .await
+                .unwrap();
+            let sql = format!("SELECT {} FROM {table} ORDER BY rowid", columns.join(" || ',' || "));
+            let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut *archive).await.unwrap();
+            dump += &rows.join("\n");
+        }
+        dump
     }
 }
 

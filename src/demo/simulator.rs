@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::Dice;
-use super::changes::{self, Kind};
+use super::changes;
+use super::kind::Kind;
 
 /// Time between two changes.
 const PACE: Duration = Duration::from_millis(500);
@@ -103,7 +104,7 @@ mod tests {
     use chrono::TimeDelta;
     use rand::SeedableRng;
 
-    use super::super::testing::{NOW, archive};
+    use super::super::testing::{NOW, archive, dump};
     use super::*;
 
     /// Each row's `updated_time` and `version` by table and key.
@@ -244,6 +245,21 @@ mod tests {
         .await
         .unwrap();
         assert_eq!(lost_names, 0);
+    }
+
+    #[tokio::test]
+    async fn the_same_seed_makes_the_same_changes() {
+        let mut dumps = Vec::new();
+        for seed in [8, 8, 9] {
+            let (_folder, archive) = archive(150).await;
+            let mut simulator = Simulator::new(archive, Dice::seed_from_u64(seed));
+            for step in 0..100 {
+                simulator.attempt(NOW + TimeDelta::milliseconds(500 * step)).await;
+            }
+            dumps.push(dump(&mut simulator.archive).await);
+        }
+        assert_eq!(dumps[0], dumps[1]);
+        assert_ne!(dumps[0], dumps[2]);
     }
 
     #[tokio::test]
