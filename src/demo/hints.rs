@@ -11,6 +11,11 @@ use super::kind::Kind;
 use super::outcome::Outcome;
 use super::simulator::Tally;
 
+/// Prints what takes a while where there are many studies.
+pub(super) fn print_filling(studies: u32) {
+    say(&format!("Making an archive of {studies} studies.\n"));
+}
+
 /// Prints what runs and what to try, on lines that can be pasted into a shell.
 pub(super) fn print(folder: &Folder, listen: SocketAddr, keeps: bool) {
     let program = env::current_exe().unwrap_or_else(|_| "rbac-sync".into());

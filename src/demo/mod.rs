@@ -132,6 +132,7 @@ async fn open_archive(folder: &Folder, studies: u32) -> Result<SqliteConnection,
     }
     let mut archive = archive::open(&path).await.map_err(unusable())?;
     if content == Content::Nothing {
+        hints::print_filling(studies);
         let now = Utc::now().naive_utc().trunc_subsecs(3);
         archive::fill(&mut archive, studies, SEED, now).await.map_err(unusable())?;
     }

@@ -21,12 +21,21 @@ use crate::target::Target;
 /// How archive and target compare after the last run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Outcome {
+    /// Runs in the target's history, and how many of them failed.
+    runs: Runs,
     /// Rows that the last run had to write.
     written: u64,
     /// Rows that it looked at.
     looked_at: u64,
     archive: Live,
     target: Live,
+}
+
+/// Runs of the daemon as the target's history has them: those that changed nothing are not in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Runs {
+    recorded: usize,
+    failed: usize,
 }
 
 /// Rows that exist and are not being deleted.
@@ -46,7 +55,8 @@ impl Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { written, looked_at, archive, target } = self;
+        let Self { runs, written, looked_at, archive, target } = self;
+        writeln!(f, "The history holds {} runs with changes or errors; {} failed.", runs.recorded, runs.failed)?;
         writeln!(f, "A last full run looked at {looked_at} rows and had to write {written} of them.")?;
         writeln!(f, "{:>10} {:>9} {:>9} {:>9}", "", "patients", "studies", "series")?;
         for (side, live) in [("archive", archive), ("target", target)] {
@@ -62,7 +72,7 @@ impl fmt::Display for Outcome {
 /// # Errors
 /// One sentence: the run or a look at the files failed.
 pub(super) async fn check(folder: &Folder) -> Result<Outcome, String> {
-    let levels = last_run(folder).await?;
+    let (runs, levels) = last_run(folder).await?;
     let unreadable = |error: sqlx::Error| format!("cannot compare archive and target: {error}");
     let archive = count(
         &folder.archive(),
@@ -84,10 +94,11 @@ pub(super) async fn check(folder: &Folder) -> Result<Outcome, String> {
     )
     .await
     .map_err(unreadable)?;
-    Ok(Outcome { written: levels.changed(), looked_at: levels.processed(), archive, target })
+    Ok(Outcome { runs, written: levels.changed(), looked_at: levels.processed(), archive, target })
 }
 
-async fn last_run(folder: &Folder) -> Result<Levels, String> {
+/// What the history held, and what the last run then did.
+async fn last_run(folder: &Folder) -> Result<(Runs, Levels), String> {
     let environment = Environment::read(Some(&folder.env_file())).map_err(problems)?;
     let config = config::load(&folder.configuration(), &environment).map_err(problems)?.config;
     let source = config.sources.first().expect("a configuration has at least one source");
@@ -103,10 +114,13 @@ async fn last_run(folder: &Folder) -> Result<Levels, String> {
     };
     let target = Target::new(&config.target);
     target.open().await.map_err(|error| format!("cannot open the target: {error}"))?;
+    let history = target.recent_runs(config.history_keep).await;
+    let history = history.map_err(|error| format!("cannot read the history: {error}"))?;
+    let failed = history.iter().filter(|run| run.success == Some(false)).count();
     let (progress, _) = watch::channel(Levels::default());
     let report = engine::run(&settings, &Source::new(source), &target, &progress, &CancellationToken::new()).await;
     match report.error {
-        None => Ok(report.levels),
+        None => Ok((Runs { recorded: history.len(), failed }, report.levels)),
         Some(error) => Err(format!("the last run failed: {error}")),
     }
 }
@@ -140,7 +154,8 @@ mod tests {
     #[test]
     fn sides_with_different_counts_are_not_in_step() {
         let live = Live { patients: 1, studies: 2, series: 3 };
-        let same = Outcome { written: 0, looked_at: 6, archive: live, target: live };
+        let runs = Runs { recorded: 3, failed: 0 };
+        let same = Outcome { runs, written: 0, looked_at: 6, archive: live, target: live };
         assert!(same.in_step() && same.to_string().contains("is in step"));
         let fewer = Outcome { target: Live { series: 2, ..live }, ..same };
         assert!(!fewer.in_step() && fewer.to_string().contains("NOT in step"));
