@@ -32,6 +32,8 @@ const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 pub enum Access {
     /// Reads only, and the database enforces it.
     ReadOnly,
+    /// As [`Access::ReadOnly`], and an SQLite file that is not there counts as an empty database.
+    Look,
     /// Reads and writes; an SQLite file is created when it is missing.
     ReadWrite,
 }
@@ -215,10 +217,12 @@ async fn postgres(endpoint: &Endpoint, access: Access) -> Result<PgConnection, s
         options = options.password(password.expose());
     }
     let mut connection = options.disable_statement_logging().connect().await?;
-    let read_only = if access == Access::ReadOnly { "on" } else { "off" };
+    // Plans are made anew each time: one that was kept from when a table was empty scans it for ever.
+    let read_only = if access == Access::ReadWrite { "off" } else { "on" };
     let settings = format!(
         "SET default_transaction_read_only = {read_only}; SET statement_timeout = '{}s'; SET lock_timeout = '30s'; \
-         SET idle_in_transaction_session_timeout = '15min'; SET DateStyle = 'ISO, YMD'; SET TimeZone = 'UTC'",
+         SET idle_in_transaction_session_timeout = '15min'; SET plan_cache_mode = force_custom_plan; \
+         SET DateStyle = 'ISO, YMD'; SET TimeZone = 'UTC'",
         STATEMENT_TIMEOUT.as_secs()
     );
     sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut connection).await?;
@@ -231,7 +235,8 @@ async fn sqlite(endpoint: &Endpoint, access: Access) -> Result<SqliteConnection,
         .foreign_keys(true)
         .disable_statement_logging();
     options = match access {
-        Access::ReadOnly => options.read_only(true),
+        Access::Look if !options.get_filename().exists() => SqliteConnectOptions::from_str("sqlite::memory:")?,
+        Access::ReadOnly | Access::Look => options.read_only(true),
         // FULL: a commit that was answered survives a power cut.
         Access::ReadWrite => {
             options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full)

@@ -21,13 +21,16 @@ pub use session::{Cursor, Existing, TargetSession};
 #[derive(Debug)]
 pub struct Target {
     slot: Slot,
+    /// Sessions for those who only look: they must not make an SQLite file that is not there.
+    look: Slot,
 }
 
 impl Target {
     /// Describes the target; does no I/O.
     #[must_use]
     pub fn new(config: &TargetConfig) -> Self {
-        Self { slot: Slot::new(config.endpoint.clone(), Side::Target, Access::ReadWrite) }
+        let slot = |access| Slot::new(config.endpoint.clone(), Side::Target, access);
+        Self { slot: slot(Access::ReadWrite), look: slot(Access::Look) }
     }
 
     /// Logs in, and creates or migrates the tables of this program. Call it once before the others.
@@ -46,7 +49,7 @@ impl Target {
     /// # Errors
     /// As [`Target::open`].
     pub async fn inspect(&self) -> Result<Inspection, Error> {
-        let mut lease = self.slot.lease().await?;
+        let mut lease = self.look.lease().await?;
         let server = lease.server_version().await?;
         let findings = match schema::look(&mut lease).await? {
             Installed::Nothing => vec!["no tables yet: the first run creates them".to_owned()],

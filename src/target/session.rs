@@ -51,7 +51,7 @@ impl Target {
     /// # Errors
     /// As [`Target::open`].
     pub async fn session(&self, source: &SourceName, dry_run: bool) -> Result<TargetSession<'_>, Error> {
-        let mut lease = self.slot.lease().await?;
+        let mut lease = if dry_run { self.look.lease().await? } else { self.slot.lease().await? };
         let installed = if dry_run {
             schema::look(&mut lease).await? == Installed::Current
         } else {
