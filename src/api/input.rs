@@ -112,7 +112,8 @@ pub fn pause_body(reason: Option<String>, time: Option<Duration>) -> PauseBody {
 }
 
 /// `2h`, `90s`, or whole seconds.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
     match text.parse::<u64>() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
         Err(_) => humantime::parse_duration(text).ok(),
@@ -220,6 +221,16 @@ mod tests {
         assert_eq!(kind(run(deep.as_bytes())), Kind::Malformed);
         assert_eq!(kind(nothing(b"{\"a\":1}")), Kind::Malformed);
         assert_eq!(kind(schedule(b"")), Kind::Malformed);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200), text in ".{0,40}") {
+            let _ = (run(&bytes), schedule(&bytes), pause(&bytes), nothing(&bytes), duration(&text));
+            let _ = Query::parse(Some(&text), Some("wait")).and_then(|query| query.wait());
+            let body = serde_json::json!({ "for": text, "reason": text }).to_string();
+            let _ = pause(body.as_bytes());
+        }
     }
 
     #[test]

@@ -33,9 +33,7 @@ impl Listener {
     /// # Errors
     /// The address cannot be bound.
     pub async fn tcp(config: &HttpConfig) -> io::Result<Self> {
-        let listener = TcpListener::bind(config.listen).await;
-        let listener = listener.map_err(|error| because(&error, format!("cannot listen on {}", config.listen)))?;
-        Ok(Self(Bound::Tcp(listener)))
+        TcpListener::bind(config.listen).await.map(|listener| Self(Bound::Tcp(listener)))
     }
 
     /// Binds the Unix socket with its mode set before anybody can connect. A stale socket file is
@@ -44,9 +42,7 @@ impl Listener {
     /// # Errors
     /// The path cannot be bound; the text says what to do.
     pub async fn unix(config: &SocketConfig) -> io::Result<Self> {
-        let path = &config.path;
-        let (listener, file) = bind_unix(config).await.map_err(|error| because(&error, at(path)))?;
-        Ok(Self(Bound::Unix(listener, file)))
+        bind_unix(config).await.map(|(listener, file)| Self(Bound::Unix(listener, file)))
     }
 
     /// The address of a TCP listener: the real port when port 0 was asked for.
@@ -59,14 +55,6 @@ impl Listener {
     }
 }
 
-fn at(path: &Path) -> String {
-    format!("cannot serve the socket {}", path.display())
-}
-
-fn because(error: &io::Error, what: String) -> io::Error {
-    io::Error::new(error.kind(), format!("{what}: {error}"))
-}
-
 async fn bind_unix(config: &SocketConfig) -> io::Result<(UnixListener, SocketFile)> {
     let path = &config.path;
     let folder = match path.parent() {
@@ -75,7 +63,8 @@ async fn bind_unix(config: &SocketConfig) -> io::Result<(UnixListener, SocketFil
     };
     // One at a time in this folder, or two daemons that start together would both find it stale.
     let lock = fs::File::open(folder).map_err(|error| {
-        because(&error, format!("its folder {} cannot be opened (create it first)", folder.display()))
+        let text = format!("its folder {} cannot be opened ({error}); create it first", folder.display());
+        io::Error::new(error.kind(), text)
     })?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive)
         .map_err(|_| io::Error::new(io::ErrorKind::AddrInUse, "another daemon starts on it at this moment"))?;

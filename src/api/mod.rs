@@ -26,7 +26,7 @@ pub mod wire;
 
 use std::net::IpAddr;
 
-pub use input::pause_body;
+pub use input::{duration, pause_body};
 pub use listen::Listener;
 pub use serve::serve;
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 use tokio_util::sync::CancellationToken;
@@ -34,14 +35,14 @@ pub(super) enum Route<'a> {
     Metrics,
     Config,
     Reload,
-    Unknown,
 }
 
 impl<'a> Route<'a> {
-    pub(super) fn of(path: &'a str) -> Self {
+    /// `None`: there is no such route.
+    pub(super) fn of(path: &'a str) -> Option<Self> {
         let mut segments = path.strip_prefix('/').unwrap_or_default().split('/');
         let segments = (segments.next(), segments.next(), segments.next(), segments.next());
-        match segments {
+        Some(match segments {
             (Some("sync"), Some("status"), None, _) => Self::Status,
             (Some("sync"), Some("run"), None, _) => Self::Run,
             (Some("sync"), Some("runs"), Some(id), None) => Self::RunById(id),
@@ -56,8 +57,8 @@ impl<'a> Route<'a> {
             (Some("metrics"), None, ..) => Self::Metrics,
             (Some("config"), None, ..) => Self::Config,
             (Some("config"), Some("reload"), None, _) => Self::Reload,
-            _ => Self::Unknown,
-        }
+            _ => return None,
+        })
     }
 
     /// As metrics and the log name it; never what the client sent.
@@ -77,7 +78,6 @@ impl<'a> Route<'a> {
             Self::Metrics => "/metrics",
             Self::Config => "/config",
             Self::Reload => "/config/reload",
-            Self::Unknown => "unknown",
         }
     }
 
@@ -105,13 +105,15 @@ pub(super) async fn answer(app: App, peer: Peer, stop: CancellationToken, reques
     let started = Instant::now();
     let (head, body) = request.into_parts();
     let route = Route::of(head.uri.path());
-    let reply = dispatch(&app, peer, &stop, route, &head, body).await.unwrap_or_else(|problem| {
+    let mut reply = dispatch(&app, peer, &stop, route, &head, body).await.unwrap_or_else(|problem| {
         if matches!(problem.kind.status().as_u16(), 401 | 403 | 409 | 503) {
             app.metrics.api_denied(problem.kind.name());
         }
         problem.reply()
     });
-    let (listener, pattern, code) = (peer.listener(), route.pattern(), reply.status().as_u16());
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let (listener, pattern, code) = (peer.listener(), route.map_or("unknown", Route::pattern), reply.status().as_u16());
     app.metrics.api_request(listener, pattern, code);
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::debug!(listener, method = %head.method, route = pattern, status = code, duration_ms, "request");
@@ -122,16 +124,14 @@ async fn dispatch(
     app: &App,
     peer: Peer,
     stop: &CancellationToken,
-    route: Route<'_>,
+    route: Option<Route<'_>>,
     head: &Parts,
     body: Incoming,
 ) -> Result<Reply, Problem> {
     let snapshot = app.handle.snapshot();
-    guard::check(head, peer, snapshot.config.http.as_ref(), route == Route::Live)?;
+    guard::check(head, peer, snapshot.config.http.as_ref(), route == Some(Route::Live))?;
+    let route = route.ok_or_else(|| Problem::new(Kind::NotFound, "there is no such route"))?;
     let method = if head.method == Method::HEAD { &Method::GET } else { &head.method };
-    if route == Route::Unknown {
-        return Err(Problem::new(Kind::NotFound, "there is no such route"));
-    }
     if !route.allow().split(", ").any(|allowed| allowed == method.as_str()) {
         return Err(Problem::method_not_allowed(route.allow()));
     }
@@ -155,7 +155,6 @@ async fn dispatch(
         (Route::Metrics, _) => handlers::metrics(&call),
         (Route::Config, _) => handlers::config(&call),
         (Route::Reload, _) => handlers::reload(&call).await,
-        (Route::Unknown, _) => Err(Problem::new(Kind::NotFound, "there is no such route")),
     }
 }
 
@@ -165,24 +164,24 @@ mod tests {
 
     #[test]
     fn a_path_is_a_route_only_as_a_whole() {
-        assert_eq!(Route::of("/sync/status"), Route::Status);
-        assert_eq!(Route::of("/sync/runs/x"), Route::RunById("x"));
+        assert_eq!(Route::of("/sync/status"), Some(Route::Status));
+        assert_eq!(Route::of("/sync/runs/x"), Some(Route::RunById("x")));
         for path in ["", "*", "/", "//", "/sync", "/sync/", "/sync/status/", "/sync/status/x", "/sync/runs", "/Health"]
         {
-            assert_eq!(Route::of(path), Route::Unknown, "{path}");
+            assert_eq!(Route::of(path), None, "{path}");
         }
         for path in ["/sync/runs/a/b", "/health/live/x", "/metrics/", "/config/reload/now", "/../health"] {
-            assert_eq!(Route::of(path), Route::Unknown, "{path}");
+            assert_eq!(Route::of(path), None, "{path}");
         }
     }
 
     #[test]
     fn a_pattern_is_the_path_of_its_route() {
         for pattern in ["/sync/run", "/sync/cancel", "/sync/schedule", "/sync/pause", "/sync/resume", "/sync/history"] {
-            assert_eq!(Route::of(pattern).pattern(), pattern);
+            assert_eq!(Route::of(pattern).map(Route::pattern), Some(pattern));
         }
         for pattern in ["/health", "/health/live", "/health/ready", "/metrics", "/config", "/config/reload"] {
-            assert_eq!(Route::of(pattern).pattern(), pattern);
+            assert_eq!(Route::of(pattern).map(Route::pattern), Some(pattern));
         }
     }
 }

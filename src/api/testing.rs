@@ -18,8 +18,8 @@ use crate::history::{RunRecord, RunState, Trigger};
 use crate::metrics::Metrics;
 use crate::schedule::Pause;
 use crate::supervisor::{
-    Admitted, Command, ConfigStatus, Denied, Handle, LastResult, Reachability, ReloadOutcome, Schedule, ScheduleOrigin,
-    Snapshot, SourceStatus, Status,
+    Admitted, Command, ConfigStatus, Denied, Handle, LastResult, Reachability, ReloadOutcome, RunRequest, Schedule,
+    ScheduleOrigin, Snapshot, SourceStatus, Status,
 };
 
 /// Seconds after a fixed moment.
@@ -160,6 +160,21 @@ fn change(state: &watch::Sender<Arc<Snapshot>>, edit: impl FnOnce(&mut Snapshot)
     state.send_modify(|snapshot| edit(Arc::make_mut(snapshot)));
 }
 
+fn open_run(run_id: Uuid, source: &SourceName, request: &RunRequest) -> RunRecord {
+    RunRecord {
+        run_id,
+        state: RunState::Running,
+        trigger: request.trigger,
+        mode: request.mode,
+        source: source.to_string(),
+        dry_run: request.dry_run,
+        finished: None,
+        success: None,
+        duration_ms: None,
+        ..record(1)
+    }
+}
+
 fn obey(state: &watch::Sender<Arc<Snapshot>>, command: Command) {
     match command {
         Command::Run(request, reply) => {
@@ -169,22 +184,16 @@ fn obey(state: &watch::Sender<Arc<Snapshot>>, command: Command) {
                 Some("taken") => Some(Denied::QueueTaken),
                 Some(other) => Some(Denied::UnknownSource(other.into())),
             };
-            let run_id = id(100);
+            let config = state.borrow().config.clone();
+            let wanted = |name: &SourceName| request.source.as_ref().is_none_or(|source| source == name);
+            let sources = config.sources.iter().map(|source| &source.name).filter(|name| wanted(name));
+            let runs: Vec<RunRecord> =
+                (100..).zip(sources).map(|(number, source)| open_run(id(number), source, &request)).collect();
+            let admitted = Admitted { runs: runs.iter().map(|run| run.run_id).collect() };
             if denied.is_none() {
-                let open = RunRecord {
-                    run_id,
-                    state: RunState::Running,
-                    trigger: request.trigger,
-                    mode: request.mode,
-                    dry_run: request.dry_run,
-                    finished: None,
-                    success: None,
-                    duration_ms: None,
-                    ..record(1)
-                };
-                change(state, |snapshot| snapshot.open_runs.push(open));
+                change(state, |snapshot| snapshot.open_runs.extend(runs));
             }
-            let _ = reply.send(denied.map_or(Ok(Admitted { runs: vec![run_id] }), Err));
+            let _ = reply.send(denied.map_or(Ok(admitted), Err));
         }
         Command::Cancel(reply) => {
             let runs: Vec<Uuid> = state.borrow().open_runs.iter().map(|run| run.run_id).collect();
