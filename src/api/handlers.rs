@@ -11,15 +11,15 @@ use hyper::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::json;
+use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::Peer;
 use super::input::{self, Query};
 use super::problem::{Kind, Problem};
-use super::router::Reply;
+use super::router::{Front, Reply};
 use super::wire::{Cancelled, ConfigReply, Live, Paused, RunAccepted, RunOf, Runs};
-use super::{App, Peer};
 use crate::config::SourceName;
 use crate::engine::Mode;
 use crate::history::{RunRecord, Trigger};
@@ -30,9 +30,8 @@ const COMMAND_TIME: Duration = Duration::from_secs(30);
 
 /// One request with what it needs.
 pub(super) struct Call<'a> {
-    pub(super) app: &'a App,
+    pub(super) front: &'a Front,
     pub(super) peer: Peer,
-    pub(super) stop: &'a CancellationToken,
     pub(super) snapshot: &'a Snapshot,
     pub(super) query: Query<'a>,
     pub(super) body: Bytes,
@@ -47,7 +46,8 @@ pub(super) fn status(call: &Call<'_>) -> Answer {
 pub(super) async fn run(call: &Call<'_>) -> Answer {
     let wait = call.query.wait()?;
     let request = run_request(call)?;
-    let admitted = ask(call.app.handle.run(request)).await?;
+    let _slot = wait.map(|_| wait_slot(call)).transpose()?;
+    let admitted = ask(call.front.app.handle.run(request)).await?;
     let ended = match wait {
         Some(wait) => all_finished(call, &admitted.runs, wait).await,
         None => None,
@@ -83,7 +83,7 @@ fn accepted(call: &Call<'_>, ids: &[Uuid]) -> Answer {
     let Some(&run_id) = ids.first() else {
         return Err(Problem::new(Kind::Stopping, "no run was started"));
     };
-    let snapshot = call.app.handle.snapshot();
+    let snapshot = call.front.app.handle.snapshot();
     let run_of = |&run_id: &Uuid| RunOf { source: snapshot.run(run_id).map(|run| run.source), run_id };
     let runs = if ids.len() > 1 { ids.iter().map(run_of).collect() } else { Vec::new() };
     let mut reply = json_reply(StatusCode::ACCEPTED, &RunAccepted { run_id, runs });
@@ -93,15 +93,20 @@ fn accepted(call: &Call<'_>, ids: &[Uuid]) -> Answer {
     Ok(reply)
 }
 
+fn wait_slot<'a>(call: &Call<'a>) -> Result<SemaphorePermit<'a>, Problem> {
+    let slot = call.front.waits.try_acquire();
+    slot.map_err(|_| Problem::new(Kind::Busy, "too many requests wait for runs; ask without wait, or later"))
+}
+
 /// The ended runs, or `None` when one of them is still going after `wait` or the daemon stops.
 async fn all_finished(call: &Call<'_>, ids: &[Uuid], wait: Duration) -> Option<Vec<Arc<RunRecord>>> {
     let deadline = Instant::now() + wait;
     let mut ended = Vec::with_capacity(ids.len());
     for &id in ids {
         let record = tokio::select! {
-            record = call.app.handle.finished(id) => record,
+            record = call.front.app.handle.finished(id) => record,
             () = tokio::time::sleep_until(deadline) => None,
-            () = call.stop.cancelled() => None,
+            () = call.front.stop.cancelled() => None,
         };
         ended.push(Arc::new(record.filter(|record| record.finished.is_some())?));
     }
@@ -111,9 +116,10 @@ async fn all_finished(call: &Call<'_>, ids: &[Uuid], wait: Duration) -> Option<V
 pub(super) async fn run_by_id(call: &Call<'_>, id: &str) -> Answer {
     let id = Uuid::try_parse(id).map_err(|_| Problem::new(Kind::Malformed, "a run ID is a UUID"))?;
     if let Some(wait) = call.query.wait()? {
+        let _slot = wait_slot(call)?;
         all_finished(call, &[id], wait).await;
     }
-    match call.app.handle.snapshot().run(id) {
+    match call.front.app.handle.snapshot().run(id) {
         Some(run) => Ok(json_reply(StatusCode::OK, &run)),
         None => Err(Problem::new(Kind::UnknownRun, "no run has this ID, or it has left the history")),
     }
@@ -121,7 +127,7 @@ pub(super) async fn run_by_id(call: &Call<'_>, id: &str) -> Answer {
 
 pub(super) async fn cancel(call: &Call<'_>) -> Answer {
     input::nothing(&call.body)?;
-    let run_ids = ask(call.app.handle.cancel()).await?;
+    let run_ids = ask(call.front.app.handle.cancel()).await?;
     Ok(json_reply(StatusCode::ACCEPTED, &Cancelled { run_ids }))
 }
 
@@ -132,24 +138,24 @@ pub(super) fn schedule(call: &Call<'_>) -> Answer {
 pub(super) async fn set_schedule(call: &Call<'_>) -> Answer {
     let body = input::schedule(&call.body)?;
     let interval = Duration::from_secs(body.interval_sec);
-    let schedule = ask(call.app.handle.set_interval(Some(interval))).await?;
+    let schedule = ask(call.front.app.handle.set_interval(Some(interval))).await?;
     Ok(json_reply(StatusCode::OK, &schedule))
 }
 
 pub(super) async fn reset_schedule(call: &Call<'_>) -> Answer {
-    let schedule = ask(call.app.handle.set_interval(None)).await?;
+    let schedule = ask(call.front.app.handle.set_interval(None)).await?;
     Ok(json_reply(StatusCode::OK, &schedule))
 }
 
 pub(super) async fn pause(call: &Call<'_>) -> Answer {
     let request = input::pause(&call.body)?;
-    let pause = ask(call.app.handle.pause(request)).await?;
+    let pause = ask(call.front.app.handle.pause(request)).await?;
     Ok(json_reply(StatusCode::OK, &Paused { paused: true, pause: Some(pause) }))
 }
 
 pub(super) async fn resume(call: &Call<'_>) -> Answer {
     input::nothing(&call.body)?;
-    ask(call.app.handle.resume()).await?;
+    ask(call.front.app.handle.resume()).await?;
     Ok(json_reply(StatusCode::OK, &Paused { paused: false, pause: None }))
 }
 
@@ -176,7 +182,7 @@ pub(super) fn ready(call: &Call<'_>) -> Answer {
 
 /// The supervisor holds the sending end of the snapshots for as long as it lives.
 fn is_alive(call: &Call<'_>) -> bool {
-    call.app.handle.watch().has_changed().is_ok()
+    call.front.app.handle.watch().has_changed().is_ok()
 }
 
 fn ok_or_unavailable(ok: bool) -> StatusCode {
@@ -184,7 +190,7 @@ fn ok_or_unavailable(ok: bool) -> StatusCode {
 }
 
 pub(super) fn metrics(call: &Call<'_>) -> Answer {
-    let text = call.app.metrics.render(call.snapshot);
+    let text = call.front.app.metrics.render(call.snapshot);
     Ok(reply(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text))
 }
 
@@ -207,7 +213,7 @@ pub(super) async fn reload(call: &Call<'_>) -> Answer {
         Peer::Unix => ReloadTrigger::Socket,
         Peer::Tcp { .. } => ReloadTrigger::Api,
     };
-    let outcome = ask(call.app.handle.reload(trigger)).await?;
+    let outcome = ask(call.front.app.handle.reload(trigger)).await?;
     if outcome.success {
         return Ok(json_reply(StatusCode::OK, &outcome));
     }

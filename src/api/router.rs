@@ -1,5 +1,6 @@
 //! From a request to its handler: guard, route, method, and the record of what was answered.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use hyper::body::Incoming;
 use hyper::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::handlers::{self, Call};
@@ -17,6 +19,17 @@ use super::{App, Peer, guard};
 
 /// A reply; bodies are small and complete.
 pub(super) type Reply = Response<Full<Bytes>>;
+
+/// What all requests of a listener share.
+#[derive(Clone)]
+pub(super) struct Front {
+    pub(super) app: App,
+    /// Ends waits once the daemon stops.
+    pub(super) stop: CancellationToken,
+    /// One permit for each request that waits for a run: they are fewer than the connections, so
+    /// that clients that wait, or died waiting, leave room for the others.
+    pub(super) waits: Arc<Semaphore>,
+}
 
 /// What a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,34 +114,33 @@ impl<'a> Route<'a> {
 }
 
 /// Answers one request and counts it.
-pub(super) async fn answer(app: App, peer: Peer, stop: CancellationToken, request: Request<Incoming>) -> Reply {
+pub(super) async fn answer(front: Front, peer: Peer, request: Request<Incoming>) -> Reply {
     let started = Instant::now();
     let (head, body) = request.into_parts();
     let route = Route::of(head.uri.path());
-    let mut reply = dispatch(&app, peer, &stop, route, &head, body).await.unwrap_or_else(|problem| {
+    let mut reply = dispatch(&front, peer, route, &head, body).await.unwrap_or_else(|problem| {
         if matches!(problem.kind.status().as_u16(), 401 | 403 | 409 | 503) {
-            app.metrics.api_denied(problem.kind.name());
+            front.app.metrics.api_denied(problem.kind.name());
         }
         problem.reply()
     });
     reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let (listener, pattern, code) = (peer.listener(), route.map_or("unknown", Route::pattern), reply.status().as_u16());
-    app.metrics.api_request(listener, pattern, code);
+    front.app.metrics.api_request(listener, pattern, code);
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::debug!(listener, method = %head.method, route = pattern, status = code, duration_ms, "request");
     reply
 }
 
 async fn dispatch(
-    app: &App,
+    front: &Front,
     peer: Peer,
-    stop: &CancellationToken,
     route: Option<Route<'_>>,
     head: &Parts,
     body: Incoming,
 ) -> Result<Reply, Problem> {
-    let snapshot = app.handle.snapshot();
+    let snapshot = front.app.handle.snapshot();
     guard::check(head, peer, snapshot.config.http.as_ref(), route == Some(Route::Live))?;
     let route = route.ok_or_else(|| Problem::new(Kind::NotFound, "there is no such route"))?;
     let method = if head.method == Method::HEAD { &Method::GET } else { &head.method };
@@ -137,7 +149,7 @@ async fn dispatch(
     }
     let query = Query::parse(head.uri.query(), route.query_key(method))?;
     let body = if method == Method::GET { Bytes::new() } else { input::body(&head.headers, body).await? };
-    let call = Call { app, peer, stop, snapshot: &snapshot, query, body };
+    let call = Call { front, peer, snapshot: &snapshot, query, body };
     match (route, method.as_str()) {
         (Route::Status, _) => handlers::status(&call),
         (Route::Run, _) => handlers::run(&call).await,

@@ -18,14 +18,17 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::listen::{Bound, Listener};
+use super::router::{self, Front};
 use super::stall::WriteStall;
-use super::{App, Peer, router};
+use super::{App, Peer};
 
 /// What a listener allows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// Connections at a time; past it new ones are closed.
     pub(super) connections: usize,
+    /// Requests at a time that wait for a run.
+    pub(super) waits: usize,
     /// Time from the end of one request to the end of the next one's header: idle connections and
     /// half-sent headers end here.
     pub(super) header: Duration,
@@ -39,6 +42,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 256,
+            waits: 128,
             header: Duration::from_secs(10),
             write: Duration::from_secs(30),
             drain: Duration::from_secs(5),
@@ -92,6 +96,7 @@ impl Accept for UnixListener {
 
 async fn accept_loop(listener: impl Accept, app: App, stop: CancellationToken, limits: Limits) {
     let slots = Arc::new(Semaphore::new(limits.connections));
+    let front = Front { app, stop: stop.clone(), waits: Arc::new(Semaphore::new(limits.waits)) };
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut failing = false;
@@ -106,10 +111,10 @@ async fn accept_loop(listener: impl Accept, app: App, stop: CancellationToken, l
                 failing = false;
                 match slots.clone().try_acquire_owned() {
                     Ok(slot) => {
-                        let connection = connection(stream, peer, &app, &stop, limits, &graceful, slot);
+                        let connection = connection(stream, peer, &front, limits, &graceful, slot);
                         connections.spawn(connection);
                     }
-                    Err(_) => app.metrics.api_denied("connections"),
+                    Err(_) => front.app.metrics.api_denied("connections"),
                 }
             }
             Err(error) => {
@@ -132,8 +137,7 @@ async fn accept_loop(listener: impl Accept, app: App, stop: CancellationToken, l
 fn connection<S>(
     stream: S,
     peer: Peer,
-    app: &App,
-    stop: &CancellationToken,
+    front: &Front,
     limits: Limits,
     graceful: &GracefulShutdown,
     slot: OwnedSemaphorePermit,
@@ -141,10 +145,10 @@ fn connection<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let metrics = app.metrics.clone();
-    let (app, stop) = (app.clone(), stop.clone());
+    let metrics = front.app.metrics.clone();
+    let front = front.clone();
     let service = service_fn(move |request| {
-        let answer = router::answer(app.clone(), peer, stop.clone(), request);
+        let answer = router::answer(front.clone(), peer, request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let connection = http1::Builder::new()

@@ -485,6 +485,31 @@ async fn connections_past_the_limit_are_closed_and_counted() {
 }
 
 #[tokio::test]
+async fn a_wait_past_the_limit_is_busy_and_starts_nothing() {
+    let server = Server::with(None, Limits { waits: 0, ..Limits::default() }).await;
+    is(&server.post("/sync/run?wait=1h", "").await, 503, "busy");
+    is(&server.get(&format!("/sync/runs/{}?wait=1h", id(1))).await, 503, "busy");
+    assert!(server.app.handle.snapshot().open_runs.is_empty());
+    assert_eq!(server.post("/sync/run", "").await.status, 202);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_holds_up_nobody() {
+    let server = Server::with(None, Limits { write: Duration::from_millis(200), ..Limits::default() }).await;
+    let mut deaf = UnixStream::connect(&server.path).await.expect("connected");
+    let many = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(500);
+    let (mut reading, mut writing) = deaf.split();
+    // The server stops to read, for it cannot write, and then ends the connection.
+    let refused = timeout(CAP, async { while writing.write_all(many.as_bytes()).await.is_ok() {} });
+    let (refused, live) = tokio::join!(refused, server.send_unix("GET /health/live", ""));
+    refused.expect("the server ends the connection");
+    assert_eq!(live.status, 200);
+    let _ = timeout(CAP, reading.read_to_end(&mut Vec::new())).await.expect("the connection has ended");
+    server.end().await;
+}
+
+#[tokio::test]
 async fn stopping_ends_waits_and_cuts_what_does_not_end() {
     let limits = Limits { drain: Duration::from_millis(200), ..Limits::default() };
     let server = Server::with(None, limits).await;

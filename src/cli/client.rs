@@ -42,13 +42,14 @@ pub(super) struct Client(Place);
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: u16,
-    pub(super) body: Value,
+    /// As it came: JSON.
+    pub(super) text: String,
 }
 
 impl Reply {
     /// Reads the body as what the route promises.
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        T::deserialize(&self.body).map_err(|error| {
+        serde_json::from_str(&self.text).map_err(|error| {
             Failure::new(
                 Exit::Failed,
                 format!("the daemon answered in an unknown way ({error}); is it another version?"),
@@ -142,7 +143,7 @@ impl Client {
                 let text = format!("not allowed to use {place}; be root or a member of its group");
                 return Failure::new(Exit::NotAllowed, text);
             }
-            Failure::new(Exit::Unreachable, format!("no daemon can be reached at {place}: {error}"))
+            Failure::new(Exit::Unreachable, format!("no daemon can be reached at {place}: {error}; is it running?"))
         })
     }
 }
@@ -170,20 +171,24 @@ where
 
 /// Problems become failures; a 503 that is not a problem is a health reply.
 fn interpret(status: u16, body: &[u8]) -> Result<Reply, Failure> {
-    let body: Value = serde_json::from_slice(body).map_err(|_| {
+    let foreign = || {
         Failure::new(Exit::Failed, format!("what answers there (HTTP {status}) is not the control API of rbac-sync"))
-    })?;
+    };
+    let text = std::str::from_utf8(body).map_err(|_| foreign())?;
+    let body: Value = serde_json::from_str(text).map_err(|_| foreign())?;
     let kind = body["type"].as_str().and_then(|kind| kind.strip_prefix("urn:rbac-sync:problem:"));
     let exit = match (status, kind) {
-        (200..=299 | 503, None) | (_, Some("configuration-refused")) => return Ok(Reply { status, body }),
+        (200..=299 | 503, None) | (_, Some("configuration-refused")) => {
+            return Ok(Reply { status, text: text.to_owned() });
+        }
         (401 | 403, _) => Exit::NotAllowed,
         (408 | 503, _) | (_, Some("queue-taken")) => Exit::Busy,
         (400 | 413 | 415 | 422, _) => Exit::Usage,
         _ => Exit::Failed,
     };
     let detail = body["detail"].as_str().unwrap_or("no reason was given");
-    let title = body["title"].as_str().unwrap_or("the daemon refused");
-    Err(Failure::new(exit, format!("{title}: {detail}")))
+    let hint = if status == 401 { " (see --token-file)" } else { "" };
+    Err(Failure::new(exit, format!("{detail}{hint}")))
 }
 
 /// `--socket`, the environment, the configuration file, the packaged path; in that order.

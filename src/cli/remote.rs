@@ -143,7 +143,7 @@ fn answer<T: serde::de::DeserializeOwned>(
     words: impl FnOnce(T) -> String,
 ) -> Outcome {
     if args.json {
-        print::json(&reply.body)?;
+        print::out(&reply.text)?;
     } else {
         print::out(&words(reply.read()?))?;
     }
