@@ -8,6 +8,7 @@ use serde_json::json;
 use super::args::{CheckArgs, ConfigArgs};
 use super::exit::{Exit, Failure};
 use super::print;
+use crate::api::without_side;
 use crate::config::{Config, Environment, Loaded, Problem, load};
 use crate::engine::Error;
 use crate::source::{Inspection, Source};
@@ -41,15 +42,9 @@ impl Connection {
     fn new(side: String, result: Result<Inspection, Error>) -> Self {
         match result {
             Ok(found) => Self { side, found: Some(found), error: None },
-            Err(error) => Self { side, found: None, error: Some(without_side(&error)) },
+            Err(error) => Self { side, found: None, error: Some(without_side(&error.to_string()).to_owned()) },
         }
     }
-}
-
-/// An error's text without the side that it begins with: the connection names it.
-fn without_side(error: &Error) -> String {
-    let text = error.to_string();
-    text.strip_prefix(&format!("{}: ", error.side)).unwrap_or(&text).to_owned()
 }
 
 pub(super) async fn run(args: &CheckArgs) -> Result<Exit, Failure> {

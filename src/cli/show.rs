@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::print::table;
 use crate::api::wire::{Health, Paused, RunAccepted, Runs};
+use crate::api::without_side;
 use crate::engine::Levels;
 use crate::history::{RunRecord, RunState};
 use crate::schedule::Pause;
@@ -25,7 +26,7 @@ pub(super) fn status(status: &Status) -> String {
         let success = source.last_success.map_or_else(|| "never".to_owned(), time);
         let failures = match source.consecutive_failures {
             0 => String::new(),
-            failures => format!(", failed {failures} times since"),
+            failures => format!("; failed runs since then: {failures}"),
         };
         let text = format!("{}; last success {success}{failures}", database(&source.reachability));
         row(&format!("source {}", source.name), text);
@@ -76,7 +77,7 @@ fn database(state: &Reachability) -> String {
         (None, _) => "not asked yet".to_owned(),
         (Some(true), _) => "reachable".to_owned(),
         (Some(false), None) => format!("NOT REACHABLE{since}"),
-        (Some(false), Some(error)) => format!("NOT REACHABLE{since}: {error}"),
+        (Some(false), Some(error)) => format!("NOT REACHABLE{since}: {}", without_side(error)),
     }
 }
 
