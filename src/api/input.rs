@@ -105,7 +105,7 @@ pub(super) fn nothing(body: &[u8]) -> Result<(), Problem> {
     Fields::parse(body, &[]).map(|_| ())
 }
 
-/// Builds the body that [`pause`] reads.
+/// Builds the body of `POST /sync/pause`.
 #[must_use]
 pub fn pause_body(reason: Option<String>, time: Option<Duration>) -> PauseBody {
     PauseBody { reason, duration: time.map(|time| humantime::format_duration(time).to_string()) }

@@ -1,7 +1,7 @@
 //! The command line: parse, do the one thing that was asked, and say how it ended.
 //!
 //! Commands are of two kinds: those that work here (`daemon`, `once`, `check`, `demo`) and clients of
-//! a running daemon ([`remote`]), which know nothing but its control routes.
+//! a running daemon (`remote`), which know nothing but its control routes.
 
 mod args;
 mod check;

@@ -1,7 +1,7 @@
 //! Prometheus metrics: every name, the counters that grow as things happen, and the text format.
 //!
 //! Counters and the histogram live here and are registered once. Gauges are made from the snapshot
-//! of the moment ([`gauges`]), so that they can neither lag behind it nor outlive a removed source.
+//! of the moment (`gauges`), so that they can neither lag behind it nor outlive a removed source.
 
 mod gauges;
 pub mod names;
