@@ -1,3 +1,7 @@
 //! The binary: parse, call the library, map the outcome to an exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rbac_sync::cli::main(std::env::args_os()).into()
+}

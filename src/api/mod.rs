@@ -1,10 +1,36 @@
-//! The control routes, one router for the Unix socket and for TCP. (Under construction.)
+//! The control routes: one router for the Unix socket and for TCP.
+//!
+//! Owns HTTP: listeners, limits, who may ask, and the JSON that goes in and out. Decides nothing
+//! about runs: a change is a command through the [`Handle`], a read is the latest snapshot.
+//!
+//! ```text
+//! Listener -> serve (connections) -> router (guard, route, 404/405) -> handlers -> Handle
+//!                                                                           |
+//!                                       wire (JSON)  <-  problem (errors) <-+
+//! ```
 
-use std::io;
+mod guard;
+mod handlers;
+mod health;
+mod input;
+mod listen;
+pub mod problem;
+mod router;
+mod serve;
+mod stall;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+pub mod wire;
 
-use tokio_util::sync::CancellationToken;
+use std::net::IpAddr;
 
-use crate::config::{HttpConfig, SocketConfig};
+pub(crate) use health::without_side;
+pub use input::{duration, pause_body};
+pub use listen::Listener;
+pub use serve::serve;
+
 use crate::metrics::Metrics;
 use crate::supervisor::Handle;
 
@@ -17,33 +43,25 @@ pub struct App {
     pub metrics: Metrics,
 }
 
-/// A bound listener.
-#[derive(Debug)]
-pub struct Listener {}
-
-impl Listener {
-    /// Binds the TCP listener.
-    ///
-    /// # Errors
-    /// The address cannot be bound.
-    pub async fn tcp(config: &HttpConfig) -> io::Result<Self> {
-        let _ = config;
-        Ok(Self {})
-    }
-
-    /// Binds the Unix socket: a stale socket file is replaced, a live one or another kind of file is
-    /// an error.
-    ///
-    /// # Errors
-    /// The path cannot be bound.
-    pub async fn unix(config: &SocketConfig) -> io::Result<Self> {
-        let _ = config;
-        Ok(Self {})
-    }
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// Somebody whom the mode of the socket file let in.
+    Unix,
+    /// Somebody on the network or on this host.
+    Tcp {
+        /// The address that the connection comes from.
+        remote: IpAddr,
+    },
 }
 
-/// Serves until `stop`, then lets the requests under way finish, for a bounded time.
-pub async fn serve(listener: Listener, app: App, stop: CancellationToken) {
-    let _ = (listener, app);
-    stop.cancelled().await;
+impl Peer {
+    /// The name of the listener in metrics and in the log.
+    #[must_use]
+    pub fn listener(self) -> &'static str {
+        match self {
+            Self::Unix => "socket",
+            Self::Tcp { .. } => "http",
+        }
+    }
 }

@@ -1,1 +1,107 @@
-//! (Under construction.)
+//! The command line: parse, do the one thing that was asked, and say how it ended.
+//!
+//! Commands are of two kinds: those that work here (`daemon`, `once`, `check`, `demo`) and clients of
+//! a running daemon (`remote`), which know nothing but its control routes.
+
+mod args;
+mod check;
+mod client;
+mod exit;
+mod once;
+mod print;
+mod remote;
+mod show;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::future::Future;
+
+use clap::{CommandFactory, Parser};
+use tokio::runtime::Builder;
+use tokio_util::sync::CancellationToken;
+
+pub use exit::Exit;
+
+use crate::{daemon, demo};
+use args::{Cli, Command};
+use exit::Failure;
+
+/// Does what the arguments say; the first one is the name of the program.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let text = error.render().to_string();
+            if error.use_stderr() {
+                print::error(text.trim_end());
+                return Exit::Usage;
+            }
+            return print::out(&text).map_or_else(|failure| failure.exit, |()| Exit::Done);
+        }
+    };
+    run(cli.command).unwrap_or_else(|failure| {
+        print::error(&format!("rbac-sync: {failure}"));
+        failure.exit
+    })
+}
+
+fn run(command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Daemon(args) => {
+            let options = daemon::Options { config: args.config, env_file: args.env_file };
+            on_all_cores(async { started(daemon::run(options, CancellationToken::new()).await) })
+        }
+        Command::Demo(args) => {
+            let (listen, dir, studies, duration) = (args.listen, args.dir, args.studies, args.duration);
+            on_all_cores(async { started(demo::run(demo::Options { listen, dir, studies, duration }).await) })
+        }
+        Command::Once(args) => on_all_cores(async { once::run(&args).await }),
+        Command::Check(args) => on_one_core(check::run(&args)),
+        Command::Status(args) => on_one_core(remote::status(&args)),
+        Command::Run(args) => on_one_core(remote::run(&args)),
+        Command::Cancel(args) => on_one_core(remote::cancel(&args)),
+        Command::Pause(args) => on_one_core(remote::pause(&args)),
+        Command::Resume(args) => on_one_core(remote::resume(&args)),
+        Command::Schedule(args) => on_one_core(remote::schedule(&args)),
+        Command::History(args) => on_one_core(remote::history(&args)),
+        Command::Reload(args) => on_one_core(remote::reload(&args)),
+        Command::Health(args) => on_one_core(remote::health(&args)),
+        Command::Completions { shell } => completions(shell),
+    }
+}
+
+fn started(outcome: Result<(), daemon::Failure>) -> Result<Exit, Failure> {
+    match outcome {
+        Ok(()) => Ok(Exit::Done),
+        Err(daemon::Failure::Config(problems)) => {
+            check::report(&problems);
+            Ok(Exit::Config)
+        }
+        Err(failure @ daemon::Failure::Start(_)) => Err(Failure::new(Exit::Failed, failure.to_string())),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "rbac-sync", &mut script);
+    print::out(&String::from_utf8_lossy(&script))?;
+    Ok(Exit::Done)
+}
+
+fn on_all_cores(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    on(&mut Builder::new_multi_thread(), work)
+}
+
+fn on_one_core(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    on(&mut Builder::new_current_thread(), work)
+}
+
+fn on(builder: &mut Builder, work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let runtime = builder.enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))?;
+    let outcome = runtime.block_on(work);
+    // A name lookup that hangs must not keep the program from ending.
+    runtime.shutdown_background();
+    outcome
+}

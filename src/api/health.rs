@@ -1,0 +1,161 @@
+//! What the health routes say of one moment. Pure: a snapshot and a time in, the reply out.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+
+use super::wire::{Health, Part, Ready};
+use crate::supervisor::{ConfigStatus, Reachability, Snapshot, Status};
+
+/// A scheduled run that is later than this without any run under way means that the timer hangs.
+const OVERDUE: TimeDelta = TimeDelta::seconds(60);
+
+/// `GET /health`. `alive`: the supervisor is there.
+pub(super) fn health(snapshot: &Snapshot, alive: bool, now: DateTime<Utc>) -> Health {
+    let status = &snapshot.status;
+    let source: BTreeMap<String, Part> =
+        status.sources.iter().map(|source| (source.name.clone(), database(&source.reachability))).collect();
+    let scheduler = scheduler(status, alive, now);
+    let target = database(&status.target);
+    let last_run = last_run(status);
+    let configuration = configuration(&status.config);
+    let ok = scheduler.ok && source.values().all(|part| part.ok) && target.ok && last_run.ok && configuration.ok;
+    Health { ok, scheduler, source, target, last_run, configuration }
+}
+
+/// `GET /health/ready`.
+pub(super) fn ready(snapshot: &Snapshot, alive: bool) -> Ready {
+    let status = &snapshot.status;
+    let mut missing = Vec::new();
+    if status.stopping || !alive {
+        missing.push("the daemon is stopping".to_owned());
+    }
+    for source in &status.sources {
+        if source.reachability.reachable != Some(true) {
+            missing.push(format!("source {}: {}", source.name, database(&source.reachability).detail));
+        }
+    }
+    if status.target.reachable != Some(true) {
+        missing.push(format!("target: {}", database(&status.target).detail));
+    }
+    Ready { ready: missing.is_empty(), missing }
+}
+
+fn scheduler(status: &Status, alive: bool, now: DateTime<Utc>) -> Part {
+    if !alive || status.stopping {
+        return Part { ok: false, detail: "stopping".into() };
+    }
+    if let Some(pause) = &status.pause {
+        let until = pause.until.map_or_else(String::new, |until| format!(" until {}", time(until)));
+        return Part { ok: true, detail: format!("paused since {}{until}", time(pause.since)) };
+    }
+    match status.next_run {
+        Some(due) if !status.is_running && now - due > OVERDUE => {
+            Part { ok: false, detail: format!("the run due at {} has not started", time(due)) }
+        }
+        Some(due) => Part { ok: true, detail: format!("next run at {}", time(due)) },
+        None => Part { ok: true, detail: "no run is due".into() },
+    }
+}
+
+fn database(state: &Reachability) -> Part {
+    let since = state.since.map_or_else(String::new, |since| format!(" since {}", time(since)));
+    match (state.reachable, &state.error) {
+        (None, _) => Part { ok: false, detail: "not asked yet".into() },
+        (Some(true), _) => Part { ok: true, detail: format!("reachable{since}") },
+        (Some(false), None) => Part { ok: false, detail: format!("not reachable{since}") },
+        (Some(false), Some(error)) => {
+            Part { ok: false, detail: format!("not reachable{since}: {}", without_side(error)) }
+        }
+    }
+}
+
+/// An error without the side that it begins with, for a line that names the database already.
+pub(crate) fn without_side(error: &str) -> &str {
+    error.strip_prefix("source: ").or_else(|| error.strip_prefix("target: ")).unwrap_or(error)
+}
+
+fn last_run(status: &Status) -> Part {
+    match &status.last_result {
+        None => Part { ok: true, detail: "no run has ended yet".into() },
+        Some(run) if run.success => {
+            Part { ok: true, detail: format!("succeeded: {} rows compared in {} ms", run.processed, run.duration_ms) }
+        }
+        Some(run) => {
+            Part { ok: false, detail: format!("failed: {}", run.error.as_deref().unwrap_or("no reason is known")) }
+        }
+    }
+}
+
+fn configuration(config: &ConfigStatus) -> Part {
+    let loaded = format!("generation {} since {}", config.generation, time(config.loaded));
+    if !config.last_reload_successful {
+        let errors = config.errors.join("; ");
+        return Part { ok: false, detail: format!("the latest reload was refused, still at {loaded}: {errors}") };
+    }
+    if config.restart_required.is_empty() {
+        return Part { ok: true, detail: loaded };
+    }
+    Part { ok: true, detail: format!("{loaded}; waiting for a restart: {}", config.restart_required.join(", ")) }
+}
+
+fn time(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::testing::{at, snapshot};
+
+    #[test]
+    fn a_quiet_daemon_is_healthy_and_ready() {
+        let snapshot = snapshot();
+        let health = health(&snapshot, true, at(100));
+        assert!(health.ok, "{health:?}");
+        assert_eq!(ready(&snapshot, true), Ready { ready: true, missing: vec![] });
+    }
+
+    #[test]
+    fn names_the_side_that_is_missing() {
+        let mut snapshot = snapshot();
+        snapshot.status.sources[0].reachability =
+            Reachability { reachable: Some(false), error: Some("source: refused".into()), since: Some(at(50)) };
+        snapshot.status.target = Reachability { reachable: None, error: None, since: None };
+        let health = health(&snapshot, true, at(100));
+        assert!(!health.ok);
+        assert_eq!(health.source["main"].detail, "not reachable since 2026-11-24T00:00:50Z: refused");
+        let missing = ready(&snapshot, true).missing;
+        assert_eq!(missing.len(), 2);
+        assert!(missing[0].starts_with("source main: ") && missing[1].starts_with("target: "), "{missing:?}");
+    }
+
+    #[test]
+    fn a_failed_run_and_a_refused_reload_are_unhealthy_but_ready() {
+        let mut snapshot = snapshot();
+        let result = snapshot.status.last_result.as_mut().expect("the fixture has one");
+        (result.success, result.error) = (false, Some("the brake".into()));
+        snapshot.status.config.last_reload_successful = false;
+        snapshot.status.config.errors = vec!["rbac-sync.toml:1:1: no".into()];
+        let health = health(&snapshot, true, at(100));
+        assert!(!health.last_run.ok && !health.configuration.ok);
+        assert!(ready(&snapshot, true).ready);
+    }
+
+    #[test]
+    fn an_overdue_timer_is_unhealthy_unless_a_run_or_a_pause_explains_it() {
+        let mut snapshot = snapshot();
+        let late = snapshot.status.next_run.expect("the fixture has one") + TimeDelta::seconds(61);
+        assert!(!health(&snapshot, true, late).scheduler.ok);
+        snapshot.status.is_running = true;
+        assert!(health(&snapshot, true, late).scheduler.ok);
+    }
+
+    #[test]
+    fn a_daemon_that_stops_is_not_ready() {
+        let mut snapshot = snapshot();
+        snapshot.status.stopping = true;
+        assert!(!ready(&snapshot, true).ready);
+        assert!(!health(&snapshot, true, at(100)).ok);
+    }
+}

@@ -1,0 +1,199 @@
+//! From a request to its handler: guard, route, method, and the record of what was answered.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::handlers::{self, Call};
+use super::input::{self, Query};
+use super::problem::{Kind, Problem};
+use super::{App, Peer, guard};
+
+/// A reply; bodies are small and complete.
+pub(super) type Reply = Response<Full<Bytes>>;
+
+/// What all requests of a listener share.
+#[derive(Clone)]
+pub(super) struct Front {
+    pub(super) app: App,
+    /// Ends waits once the daemon stops.
+    pub(super) stop: CancellationToken,
+    /// One permit for each request that waits for a run: they are fewer than the connections, so
+    /// that clients that wait, or died waiting, leave room for the others.
+    pub(super) waits: Arc<Semaphore>,
+}
+
+/// What a path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Route<'a> {
+    Status,
+    Run,
+    RunById(&'a str),
+    Cancel,
+    Schedule,
+    Pause,
+    Resume,
+    History,
+    Health,
+    Live,
+    Ready,
+    Metrics,
+    Config,
+    Reload,
+}
+
+impl<'a> Route<'a> {
+    /// `None`: there is no such route.
+    pub(super) fn of(path: &'a str) -> Option<Self> {
+        let mut segments = path.strip_prefix('/').unwrap_or_default().split('/');
+        let segments = (segments.next(), segments.next(), segments.next(), segments.next());
+        Some(match segments {
+            (Some("sync"), Some("status"), None, _) => Self::Status,
+            (Some("sync"), Some("run"), None, _) => Self::Run,
+            (Some("sync"), Some("runs"), Some(id), None) => Self::RunById(id),
+            (Some("sync"), Some("cancel"), None, _) => Self::Cancel,
+            (Some("sync"), Some("schedule"), None, _) => Self::Schedule,
+            (Some("sync"), Some("pause"), None, _) => Self::Pause,
+            (Some("sync"), Some("resume"), None, _) => Self::Resume,
+            (Some("sync"), Some("history"), None, _) => Self::History,
+            (Some("health"), None, ..) => Self::Health,
+            (Some("health"), Some("live"), None, _) => Self::Live,
+            (Some("health"), Some("ready"), None, _) => Self::Ready,
+            (Some("metrics"), None, ..) => Self::Metrics,
+            (Some("config"), None, ..) => Self::Config,
+            (Some("config"), Some("reload"), None, _) => Self::Reload,
+            _ => return None,
+        })
+    }
+
+    /// As metrics and the log name it; never what the client sent.
+    pub(super) fn pattern(self) -> &'static str {
+        match self {
+            Self::Status => "/sync/status",
+            Self::Run => "/sync/run",
+            Self::RunById(_) => "/sync/runs/{id}",
+            Self::Cancel => "/sync/cancel",
+            Self::Schedule => "/sync/schedule",
+            Self::Pause => "/sync/pause",
+            Self::Resume => "/sync/resume",
+            Self::History => "/sync/history",
+            Self::Health => "/health",
+            Self::Live => "/health/live",
+            Self::Ready => "/health/ready",
+            Self::Metrics => "/metrics",
+            Self::Config => "/config",
+            Self::Reload => "/config/reload",
+        }
+    }
+
+    /// The value of `Allow`.
+    pub(super) fn allow(self) -> &'static str {
+        match self {
+            Self::Run | Self::Cancel | Self::Pause | Self::Resume | Self::Reload => "POST",
+            Self::Schedule => "GET, HEAD, PUT, DELETE",
+            _ => "GET, HEAD",
+        }
+    }
+
+    /// The one query key that the route takes with this method.
+    fn query_key(self, method: &Method) -> Option<&'static str> {
+        match self {
+            Self::Run | Self::RunById(_) => Some("wait"),
+            Self::History if method != Method::POST => Some("limit"),
+            _ => None,
+        }
+    }
+}
+
+/// Answers one request and counts it.
+pub(super) async fn answer(front: Front, peer: Peer, request: Request<Incoming>) -> Reply {
+    let started = Instant::now();
+    let (head, body) = request.into_parts();
+    let route = Route::of(head.uri.path());
+    let mut reply = dispatch(&front, peer, route, &head, body).await.unwrap_or_else(|problem| {
+        if matches!(problem.kind.status().as_u16(), 401 | 403 | 409 | 503) {
+            front.app.metrics.api_denied(problem.kind.name());
+        }
+        problem.reply()
+    });
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let (listener, pattern, code) = (peer.listener(), route.map_or("unknown", Route::pattern), reply.status().as_u16());
+    front.app.metrics.api_request(listener, pattern, code);
+    let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::debug!(listener, method = %head.method, route = pattern, status = code, duration_ms, "request");
+    reply
+}
+
+async fn dispatch(
+    front: &Front,
+    peer: Peer,
+    route: Option<Route<'_>>,
+    head: &Parts,
+    body: Incoming,
+) -> Result<Reply, Problem> {
+    let snapshot = front.app.handle.snapshot();
+    guard::check(head, peer, snapshot.config.http.as_ref(), route == Some(Route::Live))?;
+    let route = route.ok_or_else(|| Problem::new(Kind::NotFound, "there is no such route"))?;
+    let method = if head.method == Method::HEAD { &Method::GET } else { &head.method };
+    if !route.allow().split(", ").any(|allowed| allowed == method.as_str()) {
+        return Err(Problem::method_not_allowed(route.allow()));
+    }
+    let query = Query::parse(head.uri.query(), route.query_key(method))?;
+    let body = if method == Method::GET { Bytes::new() } else { input::body(&head.headers, body).await? };
+    let call = Call { front, peer, snapshot: &snapshot, query, body };
+    match (route, method.as_str()) {
+        (Route::Status, _) => handlers::status(&call),
+        (Route::Run, _) => handlers::run(&call).await,
+        (Route::RunById(id), _) => handlers::run_by_id(&call, id).await,
+        (Route::Cancel, _) => handlers::cancel(&call).await,
+        (Route::Schedule, "PUT") => handlers::set_schedule(&call).await,
+        (Route::Schedule, "DELETE") => handlers::reset_schedule(&call).await,
+        (Route::Schedule, _) => handlers::schedule(&call),
+        (Route::Pause, _) => handlers::pause(&call).await,
+        (Route::Resume, _) => handlers::resume(&call).await,
+        (Route::History, _) => handlers::history(&call),
+        (Route::Health, _) => handlers::health(&call),
+        (Route::Live, _) => handlers::live(&call),
+        (Route::Ready, _) => handlers::ready(&call),
+        (Route::Metrics, _) => handlers::metrics(&call),
+        (Route::Config, _) => handlers::config(&call),
+        (Route::Reload, _) => handlers::reload(&call).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_a_route_only_as_a_whole() {
+        assert_eq!(Route::of("/sync/status"), Some(Route::Status));
+        assert_eq!(Route::of("/sync/runs/x"), Some(Route::RunById("x")));
+        for path in ["", "*", "/", "//", "/sync", "/sync/", "/sync/status/", "/sync/status/x", "/sync/runs", "/Health"]
+        {
+            assert_eq!(Route::of(path), None, "{path}");
+        }
+        for path in ["/sync/runs/a/b", "/health/live/x", "/metrics/", "/config/reload/now", "/../health"] {
+            assert_eq!(Route::of(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_is_the_path_of_its_route() {
+        for pattern in ["/sync/run", "/sync/cancel", "/sync/schedule", "/sync/pause", "/sync/resume", "/sync/history"] {
+            assert_eq!(Route::of(pattern).map(Route::pattern), Some(pattern));
+        }
+        for pattern in ["/health", "/health/live", "/health/ready", "/metrics", "/config", "/config/reload"] {
+            assert_eq!(Route::of(pattern).map(Route::pattern), Some(pattern));
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Fixtures for tests: a snapshot with fixed times and IDs, and a supervisor that only does as told.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::{mpsc, watch};
+use uuid::Uuid;
+
+use super::App;
+use crate::config::{
+    Config, Deletes, Dialect, Endpoint, LogConfig, LogFormat, MaxDeletes, SocketConfig, SourceConfig, SourceName,
+    TargetConfig,
+};
+use crate::engine::{Counts, Levels, Mode};
+use crate::history::{RunRecord, RunState, Trigger};
+use crate::metrics::Metrics;
+use crate::schedule::Pause;
+use crate::supervisor::{
+    Admitted, Command, ConfigStatus, Denied, Handle, LastResult, Reachability, ReloadOutcome, RunRequest, Schedule,
+    ScheduleOrigin, Snapshot, SourceStatus, Status,
+};
+
+/// Seconds after a fixed moment.
+pub(crate) fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::UNIX_EPOCH + TimeDelta::seconds(1_795_478_400 + seconds)
+}
+
+pub(crate) fn id(number: u8) -> Uuid {
+    Uuid::from_bytes([1, 0x9f, 0, 0, 0, 0, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, number])
+}
+
+/// An ended run.
+pub(crate) fn record(number: u8) -> RunRecord {
+    let study = Counts { inserted: 2, updated: 1, deleted: 0, unchanged: 7 };
+    RunRecord {
+        run_id: id(number),
+        state: RunState::Finished,
+        trigger: Trigger::Socket,
+        mode: Mode::Delta,
+        source: "main".into(),
+        dry_run: false,
+        started: Some(at(i64::from(number))),
+        finished: Some(at(i64::from(number) + 1)),
+        success: Some(true),
+        processed: 10,
+        levels: Levels { study, ..Levels::default() },
+        duration_ms: Some(1000),
+        error: None,
+    }
+}
+
+pub(crate) fn config() -> Config {
+    let endpoint = Endpoint { dialect: Dialect::Sqlite, url: "sqlite:///tmp/x.db".into(), password: None };
+    Config {
+        interval: Duration::from_secs(5),
+        sources: vec![SourceConfig {
+            name: SourceName::new("main").expect("valid"),
+            endpoint: endpoint.clone(),
+            time_zone: chrono_tz::UTC,
+            overlap: Duration::from_secs(360),
+        }],
+        target: TargetConfig {
+            endpoint,
+            deletes: Deletes::Tombstone,
+            max_deletes: MaxDeletes { rows: 500, percent: 5.0 },
+        },
+        http: None,
+        socket: SocketConfig { path: PathBuf::from("/run/x.sock"), mode: 0o660 },
+        history_keep: 1000,
+        log: LogConfig { level: "info".into(), format: LogFormat::Auto },
+        metrics_textfile: None,
+    }
+}
+
+/// A daemon at rest that has had two runs.
+pub(crate) fn snapshot() -> Snapshot {
+    let up = Reachability { reachable: Some(true), error: None, since: Some(at(0)) };
+    let status = Status {
+        is_running: false,
+        paused: false,
+        last_run: Some(at(2)),
+        next_run: Some(at(1_000_000_000)),
+        interval_sec: 5,
+        last_result: Some(LastResult { run_id: id(2), success: true, processed: 10, duration_ms: 1000, error: None }),
+        schedule: Schedule { interval_sec: 5, origin: ScheduleOrigin::File },
+        pause: None,
+        running: Vec::new(),
+        sources: vec![SourceStatus {
+            name: "main".into(),
+            reachability: up.clone(),
+            last_success: Some(at(3)),
+            consecutive_failures: 0,
+            next_run: Some(at(1_000_000_000)),
+        }],
+        target: up,
+        config: ConfigStatus {
+            generation: 1,
+            loaded: at(0),
+            last_reload_successful: true,
+            errors: Vec::new(),
+            restart_required: Vec::new(),
+        },
+        started: at(0),
+        version: "0.1.0".into(),
+        stopping: false,
+    };
+    let history = Arc::new([record(2), record(1)].map(Arc::new).to_vec());
+    Snapshot { status, config: Arc::new(config()), history, open_runs: Vec::new() }
+}
+
+/// The supervisor's side of a [`Handle`], driven by a test.
+pub(crate) struct Supervisor {
+    pub(crate) state: Arc<watch::Sender<Arc<Snapshot>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Supervisor {
+    /// Starts it. It obeys: runs are queued until [`Supervisor::finish`], sources named `busy` and
+    /// `taken` are denied, a reload is refused while a pause is in effect.
+    pub(crate) fn start(snapshot: Snapshot) -> (Self, App) {
+        let (state, watch) = watch::channel(Arc::new(snapshot));
+        let (commands, mut queue) = mpsc::channel(8);
+        let state = Arc::new(state);
+        let shared = state.clone();
+        let task = tokio::spawn(async move {
+            while let Some(command) = queue.recv().await {
+                obey(&shared, command);
+            }
+        });
+        (Self { state, task }, App { handle: Handle::new(commands, watch), metrics: Metrics::new() })
+    }
+
+    /// Ends the run with that ID.
+    pub(crate) fn finish(&self, run: Uuid, success: bool) {
+        change(&self.state, |snapshot| {
+            let position = snapshot.open_runs.iter().position(|open| open.run_id == run).expect("an open run");
+            let open = snapshot.open_runs.remove(position);
+            let error = (!success).then(|| "source: the server is down".to_owned());
+            let ended = RunRecord { run_id: run, trigger: open.trigger, success: Some(success), error, ..record(1) };
+            let mut history = (*snapshot.history).clone();
+            history.insert(0, Arc::new(ended));
+            snapshot.history = Arc::new(history);
+        });
+    }
+
+    pub(crate) fn change(&self, edit: impl FnOnce(&mut Snapshot)) {
+        change(&self.state, edit);
+    }
+
+    /// Ends it: both channels close.
+    pub(crate) async fn stop(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+}
+
+fn change(state: &watch::Sender<Arc<Snapshot>>, edit: impl FnOnce(&mut Snapshot)) {
+    state.send_modify(|snapshot| edit(Arc::make_mut(snapshot)));
+}
+
+fn open_run(run_id: Uuid, source: &SourceName, request: &RunRequest) -> RunRecord {
+    RunRecord {
+        run_id,
+        state: RunState::Running,
+        trigger: request.trigger,
+        mode: request.mode,
+        source: source.to_string(),
+        dry_run: request.dry_run,
+        finished: None,
+        success: None,
+        duration_ms: None,
+        ..record(1)
+    }
+}
+
+fn obey(state: &watch::Sender<Arc<Snapshot>>, command: Command) {
+    match command {
+        Command::Run(request, reply) => {
+            let denied = match request.source.as_ref().map(SourceName::as_str) {
+                None | Some("main") => None,
+                Some("busy") => Some(Denied::Busy),
+                Some("taken") => Some(Denied::QueueTaken),
+                Some(other) => Some(Denied::UnknownSource(other.into())),
+            };
+            let config = state.borrow().config.clone();
+            let wanted = |name: &SourceName| request.source.as_ref().is_none_or(|source| source == name);
+            let sources = config.sources.iter().map(|source| &source.name).filter(|name| wanted(name));
+            let runs: Vec<RunRecord> =
+                (100..).zip(sources).map(|(number, source)| open_run(id(number), source, &request)).collect();
+            let admitted = Admitted { runs: runs.iter().map(|run| run.run_id).collect() };
+            if denied.is_none() {
+                change(state, |snapshot| snapshot.open_runs.extend(runs));
+            }
+            let _ = reply.send(denied.map_or(Ok(admitted), Err));
+        }
+        Command::Cancel(reply) => {
+            let runs: Vec<Uuid> = state.borrow().open_runs.iter().map(|run| run.run_id).collect();
+            let _ = reply.send(if runs.is_empty() { Err(Denied::NothingToCancel) } else { Ok(runs) });
+        }
+        Command::Pause(request, reply) => {
+            let until = request.duration.map(|time| at(100) + time);
+            let pause = Pause { reason: request.reason, since: at(100), until };
+            change(state, |snapshot| {
+                snapshot.status.paused = true;
+                snapshot.status.pause = Some(pause.clone());
+            });
+            let _ = reply.send(Ok(pause));
+        }
+        Command::Resume(reply) => {
+            change(state, |snapshot| {
+                snapshot.status.paused = false;
+                snapshot.status.pause = None;
+            });
+            let _ = reply.send(Ok(()));
+        }
+        Command::SetInterval(interval, reply) => {
+            let schedule = Schedule {
+                interval_sec: interval.map_or(5, |interval| interval.as_secs()),
+                origin: if interval.is_some() { ScheduleOrigin::Api } else { ScheduleOrigin::File },
+            };
+            change(state, |snapshot| snapshot.status.schedule = schedule.clone());
+            let _ = reply.send(Ok(schedule));
+        }
+        Command::Reload(_, reply) => {
+            let success = !state.borrow().status.paused;
+            let errors = if success { vec![] } else { vec!["rbac-sync.toml:3:1: unknown key \"intervall\"".into()] };
+            let changed = if success { vec!["schedule.interval".to_owned()] } else { vec![] };
+            let generation = if success { 2 } else { 1 };
+            let outcome = ReloadOutcome { success, generation, changed, restart_required: vec![], errors };
+            let _ = reply.send(Ok(outcome));
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The commands that ask a running daemon.
+
+use std::time::Duration;
+
+use hyper::Method;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::args::{ClientArgs, HistoryArgs, PauseArgs, RunArgs, ScheduleArgs, ScheduleChange};
+use super::client::{Client, Reply};
+use super::exit::{Exit, Failure};
+use super::{print, show};
+use crate::api::wire::{Cancelled, Health, Paused, RunAccepted, RunBody, Runs, ScheduleBody};
+use crate::history::RunRecord;
+use crate::supervisor::{ReloadOutcome, Schedule, Status};
+
+type Outcome = Result<Exit, Failure>;
+
+/// One request of `run --wait`; a wait that lasts longer is asked again.
+const WAIT_STEP: Duration = Duration::from_secs(30);
+
+pub(super) async fn status(args: &ClientArgs) -> Outcome {
+    let reply = Client::new(args)?.get("/sync/status").await?;
+    answer(args, &reply, |status: Status| show::status(&status))
+}
+
+pub(super) async fn run(args: &RunArgs) -> Outcome {
+    let client = Client::new(&args.client)?;
+    let body = RunBody {
+        mode: Some(args.run.mode.into()),
+        dry_run: args.run.dry_run,
+        source: args.run.source.clone(),
+        allow_deletes: args.run.allow_deletes,
+    };
+    let reply = client.send_json(Method::POST, "/sync/run", &body).await?;
+    let accepted: RunAccepted = reply.read()?;
+    let Some(limit) = args.wait else {
+        return answer(&args.client, &reply, |_: RunAccepted| show::accepted(&accepted));
+    };
+    let deadline = limit.map(|limit| Instant::now() + limit);
+    let ids = if accepted.runs.is_empty() {
+        vec![accepted.run_id]
+    } else {
+        accepted.runs.iter().map(|run| run.run_id).collect()
+    };
+    let mut runs = Vec::with_capacity(ids.len());
+    for id in ids {
+        runs.push(wait_for(&client, id, deadline).await?);
+    }
+    let success = runs.iter().all(|run| run.success == Some(true));
+    match (args.client.json, runs.as_slice()) {
+        (true, [run]) => print::json(run)?,
+        (true, _) => print::json(&Runs { runs: runs.into_iter().map(Into::into).collect() })?,
+        (false, _) => print::out(&show::results(&runs))?,
+    }
+    Ok(if success { Exit::Done } else { Exit::Failed })
+}
+
+async fn wait_for(client: &Client, id: Uuid, deadline: Option<Instant>) -> Result<RunRecord, Failure> {
+    loop {
+        let left = deadline.map_or(WAIT_STEP, |deadline| deadline.saturating_duration_since(Instant::now()));
+        let step = left.min(WAIT_STEP);
+        let path = format!("/sync/runs/{id}?wait={}ms", step.as_millis());
+        let asked = Instant::now();
+        let run: RunRecord = client.get_slowly(&path, step).await?.read()?;
+        if run.finished.is_some() {
+            return Ok(run);
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(Failure::new(Exit::Busy, format!("run {id} is still going; it was not cancelled")));
+        }
+        if asked.elapsed() < step / 2 {
+            return Err(Failure::new(Exit::Busy, format!("the daemon stops before run {id} has ended")));
+        }
+    }
+}
+
+pub(super) async fn cancel(args: &ClientArgs) -> Outcome {
+    let reply = Client::new(args)?.send_empty(Method::POST, "/sync/cancel").await?;
+    answer(args, &reply, |cancelled: Cancelled| {
+        cancelled.run_ids.iter().map(|id| format!("cancelling run {id}\n")).collect()
+    })
+}
+
+pub(super) async fn pause(args: &PauseArgs) -> Outcome {
+    let body = crate::api::pause_body(args.reason.clone(), args.duration);
+    let reply = Client::new(&args.client)?.send_json(Method::POST, "/sync/pause", &body).await?;
+    answer(&args.client, &reply, |paused: Paused| show::paused(&paused))
+}
+
+pub(super) async fn resume(args: &ClientArgs) -> Outcome {
+    let reply = Client::new(args)?.send_empty(Method::POST, "/sync/resume").await?;
+    answer(args, &reply, |paused: Paused| show::paused(&paused))
+}
+
+pub(super) async fn schedule(args: &ScheduleArgs) -> Outcome {
+    let path = "/sync/schedule";
+    let client = Client::new(&args.client)?;
+    let reply = match &args.change {
+        None | Some(ScheduleChange::Show) => client.get(path).await?,
+        Some(ScheduleChange::Reset) => client.send_empty(Method::DELETE, path).await?,
+        Some(ScheduleChange::Set { interval }) => {
+            if interval.subsec_nanos() != 0 {
+                return Err(Failure::new(Exit::Usage, "the interval must be whole seconds"));
+            }
+            client.send_json(Method::PUT, path, &ScheduleBody { interval_sec: interval.as_secs() }).await?
+        }
+    };
+    answer(&args.client, &reply, |schedule: Schedule| show::schedule(&schedule) + "\n")
+}
+
+pub(super) async fn history(args: &HistoryArgs) -> Outcome {
+    let path = format!("/sync/history?limit={}", args.limit);
+    let reply = Client::new(&args.client)?.get(&path).await?;
+    answer(&args.client, &reply, |runs: Runs| show::history(&runs))
+}
+
+pub(super) async fn reload(args: &ClientArgs) -> Outcome {
+    let reply = Client::new(args)?.send_empty(Method::POST, "/config/reload").await?;
+    let outcome: ReloadOutcome = reply.read()?;
+    if args.json {
+        print::json(&outcome)?;
+    } else if outcome.success {
+        print::out(&show::reloaded(&outcome))?;
+    } else {
+        outcome.errors.iter().for_each(|error| print::error(error));
+        print::error(&format!("refused; generation {} stays in effect", outcome.generation));
+    }
+    Ok(if outcome.success { Exit::Done } else { Exit::Config })
+}
+
+pub(super) async fn health(args: &ClientArgs) -> Outcome {
+    let reply = Client::new(args)?.get("/health").await?;
+    let health: Health = reply.read()?;
+    answer(args, &reply, |health: Health| show::health(&health))?;
+    Ok(if health.ok && reply.status == 200 { Exit::Done } else { Exit::Failed })
+}
+
+/// Prints a reply: as it came with `--json`, else in words.
+fn answer<T: serde::de::DeserializeOwned>(
+    args: &ClientArgs,
+    reply: &Reply,
+    words: impl FnOnce(T) -> String,
+) -> Outcome {
+    if args.json {
+        print::out(&reply.text)?;
+    } else {
+        print::out(&words(reply.read()?))?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,253 @@
+//! Replies in words for people; times are UTC. Pure: values in, text out.
+
+use std::fmt::Write;
+
+use chrono::{DateTime, Utc};
+
+use super::print::table;
+use crate::api::wire::{Health, Paused, RunAccepted, Runs};
+use crate::api::without_side;
+use crate::engine::Levels;
+use crate::history::{RunRecord, RunState};
+use crate::schedule::Pause;
+use crate::supervisor::{Reachability, ReloadOutcome, Schedule, ScheduleOrigin, Status};
+
+/// `status`: what is going on, what is wrong, what comes next.
+pub(super) fn status(status: &Status) -> String {
+    let mut rows = vec![["state", &state(status)].map(str::to_owned)];
+    let mut row = |name: &str, text: String| rows.push([name.to_owned(), text]);
+    if let Some(pause) = &status.pause {
+        row("pause", pause_words(pause));
+    }
+    row("last run", last_run(status));
+    row("next run", status.next_run.map_or_else(|| "none is due".to_owned(), time));
+    row("interval", schedule(&status.schedule));
+    for source in &status.sources {
+        let success = source.last_success.map_or_else(|| "never".to_owned(), time);
+        let failures = match source.consecutive_failures {
+            0 => String::new(),
+            failures => format!("; failed runs since then: {failures}"),
+        };
+        let text = format!("{}; last success {success}{failures}", database(&source.reachability));
+        row(&format!("source {}", source.name), text);
+    }
+    row("target", database(&status.target));
+    row("configuration", format!("generation {} since {}", status.config.generation, time(status.config.loaded)));
+    if !status.config.last_reload_successful {
+        row("", "the latest reload was refused:".to_owned());
+        status.config.errors.iter().for_each(|error| row("", error.clone()));
+    }
+    if !status.config.restart_required.is_empty() {
+        row("", format!("waiting for a restart: {}", status.config.restart_required.join(", ")));
+    }
+    row("daemon", format!("{} since {}", status.version, time(status.started)));
+    let width = rows.iter().map(|[name, _]| name.chars().count()).max().unwrap_or_default();
+    rows.iter().map(|[name, text]| format!("{name:<width$}  {text}\n")).collect()
+}
+
+fn state(status: &Status) -> String {
+    if status.stopping {
+        return "stopping".to_owned();
+    }
+    let running: Vec<String> = status
+        .running
+        .iter()
+        .map(|run| format!("running: {} since {}, {} rows so far", run.source, time(run.started), run.processed))
+        .collect();
+    match (running.is_empty(), status.paused) {
+        (false, _) => running.join("; "),
+        (true, true) => "paused".to_owned(),
+        (true, false) => "waiting".to_owned(),
+    }
+}
+
+fn last_run(status: &Status) -> String {
+    let Some(result) = &status.last_result else { return "none has ended yet".to_owned() };
+    let started = status.last_run.map_or_else(String::new, |started| format!("{}: ", time(started)));
+    if result.success {
+        return format!("{started}succeeded, {} rows compared in {}", result.processed, duration(result.duration_ms));
+    }
+    let error = result.error.as_deref().unwrap_or("no reason is known");
+    format!("{started}FAILED after {}: {error}", duration(result.duration_ms))
+}
+
+fn database(state: &Reachability) -> String {
+    let since = state.since.map_or_else(String::new, |since| format!(" since {}", time(since)));
+    match (state.reachable, &state.error) {
+        (None, _) => "not asked yet".to_owned(),
+        (Some(true), _) => "reachable".to_owned(),
+        (Some(false), None) => format!("NOT REACHABLE{since}"),
+        (Some(false), Some(error)) => format!("NOT REACHABLE{since}: {}", without_side(error)),
+    }
+}
+
+/// `pause` and `resume`.
+pub(super) fn paused(paused: &Paused) -> String {
+    match &paused.pause {
+        Some(pause) => format!("paused {}\n", pause_words(pause)),
+        None if paused.paused => "paused\n".to_owned(),
+        None => "not paused\n".to_owned(),
+    }
+}
+
+fn pause_words(pause: &Pause) -> String {
+    let until = pause.until.map_or_else(String::new, |until| format!(" until {}", time(until)));
+    let reason = pause.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    format!("since {}{until}{reason}", time(pause.since))
+}
+
+/// `30 s (set by the configuration)`.
+pub(super) fn schedule(schedule: &Schedule) -> String {
+    let origin = match schedule.origin {
+        ScheduleOrigin::File => "from the configuration",
+        ScheduleOrigin::Api => "overridden; \"rbac-sync schedule reset\" gives the configured one again",
+    };
+    format!("{} s ({origin})", schedule.interval_sec)
+}
+
+/// `run` without `--wait`: IDs only, for scripts.
+pub(super) fn accepted(accepted: &RunAccepted) -> String {
+    if accepted.runs.is_empty() {
+        return format!("{}\n", accepted.run_id);
+    }
+    accepted.runs.iter().map(|run| format!("{}\n", run.run_id)).collect()
+}
+
+/// `run --wait` and `once`: each run's outcome and counts.
+pub(super) fn results(runs: &[RunRecord]) -> String {
+    let mut text = String::new();
+    for run in runs {
+        let dry = if run.dry_run { " (dry run: nothing was written)" } else { "" };
+        let took = run.duration_ms.map_or_else(String::new, |time| format!(" in {}", duration(time)));
+        let outcome = match &run.error {
+            Some(error) => format!("FAILED{took}: {error}"),
+            None => format!("succeeded{took}"),
+        };
+        let _ = writeln!(text, "{} run {} of source {} {outcome}{dry}", run.mode.as_str(), run.run_id, run.source);
+        text.push_str(&levels(&run.levels));
+    }
+    text
+}
+
+fn levels(levels: &Levels) -> String {
+    let row = |(level, counts): (&str, crate::engine::Counts)| {
+        let numbers = [counts.inserted, counts.updated, counts.deleted, counts.unchanged];
+        [level.to_owned()].into_iter().chain(numbers.map(|number| number.to_string())).collect()
+    };
+    let rows: Vec<Vec<String>> = levels.iter().into_iter().map(row).collect();
+    table(&["LEVEL", "INSERTED", "UPDATED", "DELETED", "UNCHANGED"], &rows)
+}
+
+/// `history`.
+pub(super) fn history(runs: &Runs) -> String {
+    let row = |run: &RunRecord| {
+        let result = match (run.state, run.success) {
+            (RunState::Queued, _) => "queued",
+            (RunState::Running, _) => "running",
+            (RunState::Finished, Some(true)) => "ok",
+            (RunState::Finished, _) => "FAILED",
+        };
+        let mode = if run.dry_run { format!("{} (dry)", run.mode.as_str()) } else { run.mode.as_str().to_owned() };
+        vec![
+            run.started.map_or_else(|| "-".to_owned(), time),
+            run.source.clone(),
+            run.trigger.as_str().to_owned(),
+            mode,
+            result.to_owned(),
+            run.duration_ms.map_or_else(|| "-".to_owned(), duration),
+            run.processed.to_string(),
+            run.levels.changed().to_string(),
+            run.run_id.to_string(),
+            run.error.clone().unwrap_or_default(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = runs.runs.iter().map(|run| row(run)).collect();
+    let head = ["STARTED (UTC)", "SOURCE", "TRIGGER", "MODE", "RESULT", "TOOK", "COMPARED", "CHANGED", "RUN", "ERROR"];
+    table(&head, &rows)
+}
+
+/// `reload` that was accepted.
+pub(super) fn reloaded(outcome: &ReloadOutcome) -> String {
+    let mut text = format!("generation {} is in effect\n", outcome.generation);
+    if outcome.changed.is_empty() && outcome.restart_required.is_empty() {
+        text.push_str("nothing has changed\n");
+    }
+    for key in &outcome.changed {
+        let _ = writeln!(text, "changed: {key}");
+    }
+    for key in &outcome.restart_required {
+        let _ = writeln!(text, "waits for a restart: {key}");
+    }
+    text
+}
+
+/// `health`.
+pub(super) fn health(health: &Health) -> String {
+    let mut parts = vec![("scheduler".to_owned(), &health.scheduler)];
+    parts.extend(health.source.iter().map(|(name, part)| (format!("source {name}"), part)));
+    parts.extend([
+        ("target".to_owned(), &health.target),
+        ("last run".to_owned(), &health.last_run),
+        ("configuration".to_owned(), &health.configuration),
+    ]);
+    let row = |(name, part): &(String, &crate::api::wire::Part)| {
+        vec![name.clone(), if part.ok { "ok" } else { "NOT OK" }.to_owned(), part.detail.clone()]
+    };
+    table(&["PART", "STATE", "DETAIL"], &parts.iter().map(row).collect::<Vec<_>>())
+}
+
+fn time(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+fn duration(milliseconds: u64) -> String {
+    match milliseconds {
+        0..1000 => format!("{milliseconds} ms"),
+        1000..60_000 => format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100),
+        _ => format!("{} min {} s", milliseconds / 60_000, milliseconds / 1000 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::api::testing::{at, record, snapshot};
+    use crate::supervisor::Running;
+
+    #[test]
+    fn status_answers_at_a_glance() {
+        insta::assert_snapshot!("status_quiet", status(&snapshot().status));
+        let mut status_now = snapshot().status;
+        status_now.running =
+            vec![Running { run_id: record(1).run_id, source: "main".into(), started: at(1), processed: 7 }];
+        status_now.paused = true;
+        status_now.pause = Some(Pause { reason: Some("upgrade".into()), since: at(0), until: Some(at(60)) });
+        status_now.target =
+            Reachability { reachable: Some(false), error: Some("target: refused".into()), since: Some(at(9)) };
+        status_now.config.last_reload_successful = false;
+        status_now.config.errors = vec!["rbac-sync.toml:3:1: unknown key \"intervall\"".into()];
+        status_now.config.restart_required = vec!["socket.path".into()];
+        insta::assert_snapshot!("status_troubled", status(&status_now));
+    }
+
+    #[test]
+    fn history_is_an_aligned_table() {
+        let failed = RunRecord { success: Some(false), error: Some("source: down".into()), ..record(3) };
+        let runs = Runs { runs: vec![Arc::new(failed), Arc::new(record(2))] };
+        insta::assert_snapshot!("history", history(&runs));
+    }
+
+    #[test]
+    fn results_say_the_counts_of_each_level() {
+        insta::assert_snapshot!("results", results(&[RunRecord { dry_run: true, ..record(1) }]));
+    }
+
+    #[test]
+    fn durations_are_short() {
+        assert_eq!(duration(999), "999 ms");
+        assert_eq!(duration(1250), "1.2 s");
+        assert_eq!(duration(3_725_000), "62 min 5 s");
+    }
+}

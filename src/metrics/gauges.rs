@@ -1,0 +1,122 @@
+//! Gauges of one moment, from the snapshot. What is not known is absent, not 0.
+
+use chrono::{DateTime, Utc};
+use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
+use prometheus::{GaugeVec, Opts};
+
+use super::names;
+use crate::engine::Mode;
+use crate::history::RunRecord;
+use crate::supervisor::{Snapshot, SourceStatus};
+
+/// All gauges, one family each; a family without a known value has no metrics.
+pub(super) fn gauges(snapshot: &Snapshot, now: DateTime<Utc>) -> Vec<MetricFamily> {
+    let mut families = daemon(snapshot);
+    families.extend(sources(snapshot, now));
+    families
+}
+
+fn daemon(snapshot: &Snapshot) -> Vec<MetricFamily> {
+    let status = &snapshot.status;
+    let config = &status.config;
+    let build = GaugeVec::new(Opts::new(names::BUILD_INFO, "1 for the running version."), &["version"])
+        .expect("names and labels are constants");
+    build.with_label_values(&[status.version.as_str()]).set(1.0);
+    let mut families = build.collect();
+    let since = status.pause.as_ref().map(|pause| unix(pause.since));
+    let target = status.target.reachable.map(flag);
+    for (name, help, value) in [
+        (names::CONFIG_LAST_RELOAD_SUCCESSFUL, "Whether the latest configuration was accepted.", {
+            Some(flag(config.last_reload_successful))
+        }),
+        (names::CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP_SECONDS, "When the configuration in effect was loaded.", {
+            Some(unix(config.loaded))
+        }),
+        (names::CONFIG_PENDING_RESTART, "Whether changed keys wait for a restart.", {
+            Some(flag(!config.restart_required.is_empty()))
+        }),
+        (names::INTERVAL_SECONDS, "Time between scheduled runs.", Some(count(status.interval_sec))),
+        (names::NEXT_RUN_TIMESTAMP_SECONDS, "When the next scheduled run is due.", status.next_run.map(unix)),
+        (names::PAUSED, "Whether scheduled runs are stopped.", Some(flag(status.paused))),
+        (names::PAUSED_SINCE_TIMESTAMP_SECONDS, "Since when scheduled runs are stopped.", since),
+        (names::RUN_IN_PROGRESS, "Runs under way.", Some(count(status.running.len() as u64))),
+        (names::TARGET_UP, "Whether the RBAC database answers.", target),
+    ] {
+        families.extend(family(name, help, &[], value.map(|value| (None, value))));
+    }
+    families
+}
+
+fn sources(snapshot: &Snapshot, now: DateTime<Utc>) -> Vec<MetricFamily> {
+    let sources = &snapshot.status.sources;
+    let each = |name, help, value: &dyn Fn(&SourceStatus) -> Option<f64>| {
+        let values = sources.iter().filter_map(|source| Some((Some(source.name.as_str()), value(source)?)));
+        family(name, help, &["source"], values)
+    };
+    let last_success = |source: &SourceStatus| source.last_success.map(unix);
+    let up = |source: &SourceStatus| source.reachability.reachable.map(flag);
+    let lag = |source: &SourceStatus| {
+        let latest = latest_success(snapshot, source, |_| true).and_then(|run| run.started);
+        latest.or(source.last_success).map(|since| age(since, now))
+    };
+    let sweep = |source: &SourceStatus| {
+        let latest = latest_success(snapshot, source, |run| run.mode == Mode::Full);
+        latest.and_then(|run| run.finished).map(|since| age(since, now))
+    };
+    [
+        each(names::LAST_SUCCESS_TIMESTAMP_SECONDS, "When the latest successful run ended.", &last_success),
+        each(names::SOURCE_UP, "Whether the database of the archive answers.", &up),
+        each(
+            names::SOURCE_LAG_SECONDS,
+            "Time since the latest successful run started: how stale the target may be.",
+            &lag,
+        ),
+        each(names::SWEEP_AGE_SECONDS, "Time since the latest successful full run ended.", &sweep),
+    ]
+    .concat()
+}
+
+/// The newest run of a source that succeeded in writing; the history is newest first.
+fn latest_success<'a>(
+    snapshot: &'a Snapshot,
+    source: &SourceStatus,
+    wanted: impl Fn(&RunRecord) -> bool,
+) -> Option<&'a RunRecord> {
+    let mut runs = snapshot.history.iter().map(|run| &**run);
+    runs.find(|run| run.source == source.name && run.success == Some(true) && !run.dry_run && wanted(run))
+}
+
+fn family<'a>(
+    name: &str,
+    help: &str,
+    labels: &[&str],
+    values: impl IntoIterator<Item = (Option<&'a str>, f64)>,
+) -> Vec<MetricFamily> {
+    let gauge = GaugeVec::new(Opts::new(name, help), labels).expect("names and labels are constants");
+    for (label, value) in values {
+        gauge.with_label_values(label.as_slice()).set(value);
+    }
+    gauge.collect()
+}
+
+fn flag(is: bool) -> f64 {
+    f64::from(u8::from(is))
+}
+
+/// Exact up to 2^53.
+#[allow(clippy::cast_precision_loss)]
+fn count(number: u64) -> f64 {
+    number as f64
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn unix(time: DateTime<Utc>) -> f64 {
+    time.timestamp_millis() as f64 / 1000.0
+}
+
+/// Seconds; a clock that was set back does not make it negative.
+#[allow(clippy::cast_precision_loss)]
+fn age(since: DateTime<Utc>, now: DateTime<Utc>) -> f64 {
+    (now - since).num_milliseconds().max(0) as f64 / 1000.0
+}
