@@ -46,11 +46,15 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Failur
     let changes = config::watch(&options.config);
     let loaded = load(&options)?;
     let telemetry = telemetry::init(&loaded.config.log);
+    telemetry::log_panics();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "starting");
     for warning in &loaded.warnings {
         tracing::warn!(%warning, "configuration");
     }
     let listeners = bind(&loaded.config).await?;
+
+    let http = loaded.config.http.as_ref().map(|http| http.listen.to_string());
+    tracing::info!(socket = %loaded.config.socket.path.display(), http, "listening");
 
     let stop = stop.child_token();
     let metrics = Metrics::new();
@@ -114,9 +118,22 @@ async fn follow(mut changes: mpsc::Receiver<()>, handle: Handle) {
 }
 
 fn supervisor_outcome(ended: Result<(), JoinError>) -> Result<(), Failure> {
-    ended.map_err(|_| Failure::Start("the supervisor panicked; this is a defect, see standard error".to_owned()))
+    ended.map_err(|_| Failure::Start("the supervisor panicked; this is a defect, see the log".to_owned()))
 }
 
 fn failed(what: &str, error: &std::io::Error) -> Failure {
     Failure::Start(format!("cannot {what}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn without_a_configuration_it_does_not_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options { config: folder.path().join("rbac-sync.toml"), env_file: None };
+        let outcome = run(options, CancellationToken::new()).await;
+        assert!(matches!(outcome, Err(Failure::Config(_))));
+    }
 }

@@ -18,7 +18,6 @@ use crate::history::Trigger;
 use crate::supervisor::{Handle, ReloadTrigger, RunRequest};
 
 /// The signals of this process, registered. Those that arrive before [`Signals::forward`] wait.
-#[derive(Debug)]
 pub(crate) struct Signals(signal_hook_tokio::Signals);
 
 impl Signals {

@@ -53,11 +53,6 @@ impl Slots {
         self.waiting.as_ref()
     }
 
-    /// Whether a run is under way.
-    pub(super) fn is_running(&self) -> bool {
-        self.running.is_some()
-    }
-
     /// Whether [`Slots::admit`] would take the request.
     ///
     /// A full run does all that a delta does, so the two can share one. A dry run and a run past the
@@ -65,9 +60,7 @@ impl Slots {
     /// asked for, or not do what was asked.
     pub(super) fn check(&self, request: &RunRequest) -> Result<(), Denied> {
         match &self.waiting {
-            Some(waiting)
-                if waiting.dry_run != request.dry_run || waiting.allow_deletes != request.allow_deletes =>
-            {
+            Some(waiting) if waiting.dry_run != request.dry_run || waiting.allow_deletes != request.allow_deletes => {
                 Err(Denied::QueueTaken)
             }
             _ => Ok(()),

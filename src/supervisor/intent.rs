@@ -107,10 +107,7 @@ mod tests {
     }
 
     fn remembered() -> Control {
-        Control {
-            pause: Some(pause()),
-            interval: Some(IntervalOverride { interval: MINUTE, file_interval: FILE }),
-        }
+        Control { pause: Some(pause()), interval: Some(IntervalOverride { interval: MINUTE, file_interval: FILE }) }
     }
 
     #[test]

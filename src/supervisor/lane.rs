@@ -90,7 +90,14 @@ impl<S> Lane<S> {
     }
 
     /// The run under way has ended: what that means for the schedule and for the source.
-    pub(super) fn ended(&mut self, ticket: &Ticket, error: Option<&Error>, now: Instant, at: DateTime<Utc>, interval: Duration) {
+    pub(super) fn ended(
+        &mut self,
+        ticket: &Ticket,
+        error: Option<&Error>,
+        now: Instant,
+        at: DateTime<Utc>,
+        interval: Duration,
+    ) {
         let scheduled = matches!(ticket.trigger, Trigger::Schedule | Trigger::Start);
         if scheduled && self.due <= now {
             self.due = schedule::next_due(now, self.due, interval);
@@ -141,7 +148,13 @@ impl<S> Lane<S> {
     }
 
     /// The record of a run that ends now. One that never started has no `active`.
-    pub(super) fn record(&self, ticket: &Ticket, active: Option<&Active>, report: &RunReport, now: DateTime<Utc>) -> RunRecord {
+    pub(super) fn record(
+        &self,
+        ticket: &Ticket,
+        active: Option<&Active>,
+        report: &RunReport,
+        now: DateTime<Utc>,
+    ) -> RunRecord {
         let took = active.map_or(Duration::ZERO, |active| active.since.elapsed());
         RunRecord {
             state: RunState::Finished,

@@ -14,10 +14,12 @@
 //! [`crate::daemon`]), for a daemon that schedules nothing must not look alive.
 
 mod admission;
+mod bookkeeping;
 mod command;
 mod intent;
 mod lane;
 mod link;
+mod operator;
 mod outside;
 mod publish;
 mod reload;
@@ -32,7 +34,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -50,7 +52,6 @@ use crate::config::{Config, Loaded, SourceName};
 use crate::engine::{Class, Error, RunReport, Side};
 use crate::history::{Ring, RunRecord};
 use crate::metrics::Metrics;
-use crate::schedule::Pause;
 use intent::Intent;
 use lane::Lane;
 use link::Link;
@@ -155,7 +156,7 @@ enum Done<O: Outside> {
 /// Why the loop woke up.
 enum Wake<O: Outside> {
     Stop,
-    Done(Done<O>),
+    Done(Box<Done<O>>),
     Command(Command),
     Beat(oneshot::Sender<()>),
     Time,
@@ -217,7 +218,7 @@ impl<O: Outside> Supervisor<O> {
             }
             match self.wait().await {
                 Wake::Stop => self.begin_drain(),
-                Wake::Done(done) => self.done(done),
+                Wake::Done(done) => self.done(*done),
                 Wake::Command(command) => self.command(command),
                 Wake::Beat(answer) => drop(answer.send(())),
                 Wake::Time => {}
@@ -231,7 +232,7 @@ impl<O: Outside> Supervisor<O> {
         tokio::select! {
             () = self.stop.cancelled(), if self.drain_until.is_none() => Wake::Stop,
             Some(done) = self.children.join_next() => {
-                Wake::Done(done.expect("child tasks catch their panics and are never aborted"))
+                Wake::Done(Box::new(done.expect("child tasks catch their panics and are never aborted")))
             }
             Some(command) = self.commands.recv() => Wake::Command(command),
             Some(answer) = self.beats.recv() => Wake::Beat(answer),
@@ -343,62 +344,5 @@ impl<O: Outside> Supervisor<O> {
         }
         // What could be written is being written since `tend`; what failed is not tried again.
         running == 0 && !self.link.is_writing()
-    }
-
-    // What operators say about the schedule.
-
-    /// The interval in effect.
-    fn interval(&self) -> Duration {
-        self.intent.interval(self.config.interval).0
-    }
-
-    fn schedule(&self) -> Schedule {
-        let (interval, overridden) = self.intent.interval(self.config.interval);
-        let origin = if overridden { ScheduleOrigin::Api } else { ScheduleOrigin::File };
-        Schedule { interval_sec: interval.as_secs(), origin }
-    }
-
-    fn set_interval(&mut self, interval: Option<Duration>) -> Schedule {
-        let before = self.interval();
-        self.intent.set_interval(interval, self.config.interval);
-        self.interval_may_differ(before);
-        self.schedule()
-    }
-
-    fn interval_may_differ(&mut self, before: Duration) {
-        let (now, interval) = (Instant::now(), self.interval());
-        if interval != before {
-            tracing::info!(interval_sec = interval.as_secs(), "the interval has changed");
-            self.lanes.iter_mut().for_each(|lane| lane.reschedule(now, interval));
-        }
-    }
-
-    fn pause(&mut self, request: PauseRequest) -> Pause {
-        let since = self.outside.now();
-        let length = request.duration.and_then(|length| TimeDelta::from_std(length).ok());
-        let until = length.and_then(|length| since.checked_add_signed(length));
-        let pause = Pause { reason: request.reason, since, until };
-        tracing::info!(until = until.map(|until| until.to_rfc3339()), "paused");
-        self.intent.set_pause(Some(pause.clone()));
-        pause
-    }
-
-    fn resume(&mut self) {
-        if self.intent.pause().is_some() {
-            tracing::info!("resumed");
-        }
-        self.intent.set_pause(None);
-    }
-
-    fn end_pause_in_time(&mut self) {
-        if self.intent.pause().is_some_and(|pause| pause.is_over(self.outside.now())) {
-            tracing::info!("the pause is over by itself; resumed");
-            self.intent.set_pause(None);
-        }
-    }
-
-    fn pause_ends_in(&self) -> Option<Duration> {
-        let until = self.intent.pause()?.until?;
-        Some((until - self.outside.now()).to_std().unwrap_or_default())
     }
 }

@@ -57,8 +57,7 @@ async fn propose<O: Outside>(
     let other_target = loaded.config.target.endpoint != running.target.endpoint;
     let target = other_target.then(|| Arc::new(outside.target(&loaded.config.target)));
 
-    let elsewhere =
-        changed.iter().map(|new| before(&new.name).is_none_or(|old| old.endpoint != new.endpoint));
+    let elsewhere = changed.iter().map(|new| before(&new.name).is_none_or(|old| old.endpoint != new.endpoint));
     let proofs = sources.iter().zip(elsewhere).filter(|(_, elsewhere)| *elsewhere).map(|((name, source), _)| {
         let proof = proved(Side::Source, outside.prove_source(source));
         async move { proof.await.map_err(|error| format!("source \"{name}\": {error}")) }
@@ -76,9 +75,9 @@ async fn propose<O: Outside>(
 }
 
 async fn proved(side: Side, proof: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
-    timeout(PROOF, proof).await.unwrap_or_else(|_| {
-        Err(Error::new(side, Class::Transient, format!("no answer within {} s", PROOF.as_secs())))
-    })
+    timeout(PROOF, proof)
+        .await
+        .unwrap_or_else(|_| Err(Error::new(side, Class::Transient, format!("no answer within {} s", PROOF.as_secs()))))
 }
 
 impl<O: Outside> Supervisor<O> {
@@ -96,7 +95,7 @@ impl<O: Outside> Supervisor<O> {
         let _ = self.edges.send(ReloadEdge::Begin);
         let work = propose(self.outside.clone(), self.config.clone(), self.config_hash.clone());
         self.spawn(work, |result| {
-            Done::Proposed(result.unwrap_or_else(|| Err(vec!["the reload panicked; see standard error".to_owned()])))
+            Done::Proposed(result.unwrap_or_else(|| Err(vec!["the reload panicked; see the log for where".to_owned()])))
         });
     }
 
