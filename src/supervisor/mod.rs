@@ -320,7 +320,6 @@ impl<O: Outside> Supervisor<O> {
 
     fn begin_drain(&mut self) {
         self.drain_until = Some(Instant::now() + DRAIN);
-        self.commands.close();
         self.reloads = Reloads::default();
         let mut under_way = 0;
         for lane in &self.lanes {

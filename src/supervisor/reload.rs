@@ -122,9 +122,9 @@ impl<O: Outside> Supervisor<O> {
         if news {
             let generation = self.config_status.generation;
             for error in &errors {
-                tracing::error!(trigger = trigger.as_str(), error, "configuration refused");
+                tracing::error!(trigger = %trigger.as_str(), error, "configuration refused");
             }
-            tracing::warn!(trigger = trigger.as_str(), generation, "the old configuration stays in effect");
+            tracing::warn!(trigger = %trigger.as_str(), generation, "the old configuration stays in effect");
         }
         self.config_status.last_reload_successful = false;
         self.config_status.errors.clone_from(&errors);
@@ -137,7 +137,7 @@ impl<O: Outside> Supervisor<O> {
         self.config_status.errors.clear();
         let outcome = self.outcome(changed, Vec::new());
         tracing::info!(
-            trigger = trigger.as_str(),
+            trigger = %trigger.as_str(),
             generation = outcome.generation,
             changed = outcome.changed.join(", "),
             restart_required = outcome.restart_required.join(", "),

@@ -480,6 +480,21 @@ async fn failures_back_off_and_a_success_brings_the_interval_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_dry_run_says_nothing_about_the_state_of_the_source() {
+    let fake = Fake::new();
+    let test = started(&fake, Config { interval: SECOND * 3600, ..config() });
+    test.until_idle().await;
+    let before = test.handle.snapshot().status.sources[0].clone();
+    fake.plan([Plan::Fail(Side::Run, Class::Permanent), Plan::Rows(3)]);
+    for success in [false, true] {
+        let dry = RunRequest { dry_run: true, ..request(Mode::Full) };
+        let run = test.handle.run(dry).await.unwrap().runs[0];
+        assert_eq!(test.result(run).await.success, Some(success));
+    }
+    assert_eq!(test.handle.snapshot().status.sources[0], before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_long_interval_does_not_delay_the_recovery() {
     let fake = Fake::new();
     fake.plan([Plan::Fail(Side::Source, Class::Transient)]);
