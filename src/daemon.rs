@@ -1,8 +1,20 @@
-//! A daemon from start to end. (Under construction.)
+//! A daemon from start to end: what is built in which order, and what ends in which order.
+//!
+//! Wiring only. Ready means that the listeners are bound and the configuration is valid; databases may
+//! be down by then, that is the supervisor's business.
 
 use std::path::PathBuf;
 
-use crate::config::Problem;
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, App, Listener};
+use crate::config::{self, Config, Environment, Loaded, Problem};
+use crate::metrics::Metrics;
+use crate::signal::Signals;
+use crate::supervisor::{self, Handle, ReloadTrigger, World};
+use crate::{systemd, telemetry};
 
 /// What the command line says of a daemon.
 #[derive(Clone, Debug)]
@@ -13,22 +25,115 @@ pub struct Options {
     pub env_file: Option<PathBuf>,
 }
 
-/// Why a daemon did not start.
+/// Why a daemon did not start, or did not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The configuration is wrong: exit code 78.
     #[error("the configuration is wrong")]
     Config(Vec<Problem>),
-    /// Something else, such as an address in use: exit code 1.
+    /// Something else, such as an address in use, or a defect: exit code 1.
     #[error("{0}")]
     Start(String),
 }
 
-/// Runs until SIGTERM or SIGINT, or until `stop` is cancelled.
+/// Runs until SIGTERM or SIGINT, or until `stop` is cancelled. Needs a tokio runtime with time and I/O.
 ///
 /// # Errors
-/// It could not start.
-pub async fn run(options: Options, stop: tokio_util::sync::CancellationToken) -> Result<(), Failure> {
-    let _ = (options, stop);
-    Ok(())
+/// It could not start, or a part of it ended that must not.
+pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Failure> {
+    let signals = Signals::register().map_err(|error| failed("register signals", &error))?;
+    // Before the file is read: a change in between is then a reload, not a change that nobody saw.
+    let changes = config::watch(&options.config);
+    let loaded = load(&options)?;
+    let telemetry = telemetry::init(&loaded.config.log);
+    telemetry::log_panics();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "starting");
+    for warning in &loaded.warnings {
+        tracing::warn!(%warning, "configuration");
+    }
+    let listeners = bind(&loaded.config).await?;
+
+    let http = loaded.config.http.as_ref().map(|http| http.listen.to_string());
+    tracing::info!(socket = %loaded.config.socket.path.display(), http, "listening");
+
+    let stop = stop.child_token();
+    let metrics = Metrics::new();
+    let world = World { config: options.config, env_file: options.env_file, telemetry };
+    let supervisor = supervisor::start(world, loaded, metrics.clone(), stop.clone());
+    let handle = supervisor.handle;
+
+    let end = CancellationToken::new();
+    let mut serving = JoinSet::new();
+    for listener in listeners {
+        let app = App { handle: handle.clone(), metrics: metrics.clone() };
+        serving.spawn(api::serve(listener, app, end.clone()));
+    }
+    // The front ends without replies; they go when this function returns.
+    let mut edges = JoinSet::new();
+    edges.spawn(signals.forward(handle.clone(), stop.clone()));
+    edges.spawn(follow(changes, handle.clone()));
+    if systemd::is_listening() {
+        edges.spawn(systemd::report(handle, supervisor.pulse, end.clone()));
+    }
+
+    let mut drained = supervisor.task;
+    let outcome = tokio::select! {
+        ended = &mut drained => supervisor_outcome(ended),
+        Some(_) = serving.join_next() => {
+            stop.cancel();
+            supervisor_outcome(drained.await)
+                .and(Err(Failure::Start("a listener ended by itself; this is a defect, see the log".to_owned())))
+        }
+    };
+    end.cancel();
+    while serving.join_next().await.is_some() {}
+    tracing::info!("stopped");
+    outcome
+}
+
+fn load(options: &Options) -> Result<Loaded, Failure> {
+    let environment = Environment::read(options.env_file.as_deref()).map_err(Failure::Config)?;
+    config::load(&options.config, &environment).map_err(Failure::Config)
+}
+
+async fn bind(config: &Config) -> Result<Vec<Listener>, Failure> {
+    let socket = Listener::unix(&config.socket).await;
+    let path = config.socket.path.display();
+    let mut listeners = vec![socket.map_err(|error| failed(&format!("listen on the control socket {path}"), &error))?];
+    if let Some(http) = &config.http {
+        let tcp = Listener::tcp(http).await;
+        listeners.push(tcp.map_err(|error| failed(&format!("listen on {} (http.listen)", http.listen), &error))?);
+    }
+    Ok(listeners)
+}
+
+/// Reloads whenever the file has changed.
+async fn follow(mut changes: mpsc::Receiver<()>, handle: Handle) {
+    while changes.recv().await.is_some() {
+        // A refused configuration is logged where it is refused.
+        if let Err(denied) = handle.reload(ReloadTrigger::File).await {
+            tracing::warn!(%denied, "the configuration file has changed, but was not reloaded");
+        }
+    }
+}
+
+fn supervisor_outcome(ended: Result<(), JoinError>) -> Result<(), Failure> {
+    ended.map_err(|_| Failure::Start("the supervisor panicked; this is a defect, see the log".to_owned()))
+}
+
+fn failed(what: &str, error: &std::io::Error) -> Failure {
+    Failure::Start(format!("cannot {what}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn without_a_configuration_it_does_not_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options { config: folder.path().join("rbac-sync.toml"), env_file: None };
+        let outcome = run(options, CancellationToken::new()).await;
+        assert!(matches!(outcome, Err(Failure::Config(_))));
+    }
 }

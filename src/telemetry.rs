@@ -1,6 +1,141 @@
-//! (Under construction.)
+//! Logging: where it goes, in what shape, and its level at run time.
+//!
+//! Set up once a process; whoever comes later gets the same log. What the lines say is the business of
+//! those who write them: no row values, no secrets.
 
-/// Sets up the log.
-pub fn init(config: &crate::config::LogConfig) {
-    let _ = config;
+use std::io::{self, IsTerminal};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use tracing_journald::{Priority, PriorityMappings};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
+
+use crate::config::{LogConfig, LogFormat};
+
+/// The level when the configured one cannot be read; the configuration refuses such a one before.
+const FALLBACK: &str = "info";
+
+static TELEMETRY: OnceLock<Telemetry> = OnceLock::new();
+static SETTING_UP: Mutex<()> = Mutex::new(());
+
+/// The log of this process; clones are the same log.
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    /// `None`: somebody else, such as a test, set up the log of this process.
+    filter: Option<Arc<reload::Handle<EnvFilter, Registry>>>,
+}
+
+impl Telemetry {
+    /// Changes the level, or the filter per module, from the next line on.
+    ///
+    /// # Errors
+    /// The text is no filter.
+    pub fn set_level(&self, level: &str) -> Result<(), String> {
+        let filter = EnvFilter::try_new(level).map_err(|error| error.to_string())?;
+        self.filter.as_ref().map_or(Ok(()), |handle| handle.reload(filter)).map_err(|error| error.to_string())
+    }
+}
+
+/// Sets up the log. A second call changes the level only.
+pub fn init(config: &LogConfig) -> Telemetry {
+    let _one_at_a_time = SETTING_UP.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(telemetry) = TELEMETRY.get() {
+        if let Err(error) = telemetry.set_level(&config.level) {
+            tracing::warn!(error, "the log level was not changed");
+        }
+        return telemetry.clone();
+    }
+    let filter = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new(FALLBACK));
+    let (filter, handle) = reload::Layer::new(filter);
+    let (output, complaint) = output(config.format);
+    let ours = tracing_subscriber::registry().with(filter).with(output).try_init().is_ok();
+    if let Some(complaint) = complaint {
+        tracing::warn!("{complaint}");
+    }
+    let telemetry = Telemetry { filter: ours.then(|| Arc::new(handle)) };
+    TELEMETRY.get_or_init(|| telemetry).clone()
+}
+
+/// From now on a panic is a line in the log that says where it happened. Its message is shown only if
+/// it is a fixed text of this program: a composed one may hold row values.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let message = panic.payload().downcast_ref::<&'static str>().copied();
+        let location = panic.location().map(ToString::to_string);
+        let backtrace = std::backtrace::Backtrace::capture();
+        tracing::error!(location, message = message.unwrap_or("(withheld)"), %backtrace, "panicked");
+    }));
+}
+
+type Output = Box<dyn Layer<Filtered> + Send + Sync>;
+type Filtered = tracing_subscriber::layer::Layered<reload::Layer<EnvFilter, Registry>, Registry>;
+
+/// The layer that writes, and what to say in it first.
+fn output(format: LogFormat) -> (Output, Option<String>) {
+    match chosen(format, std::env::var("JOURNAL_STREAM").ok().as_deref(), standard_error()) {
+        LogFormat::Journald => match journald() {
+            Ok(layer) => (Box::new(layer), None),
+            Err(error) => (text(), Some(format!("the journal cannot be reached ({error}); logging to standard error"))),
+        },
+        LogFormat::Json => {
+            (Box::new(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(io::stderr)), None)
+        }
+        LogFormat::Text | LogFormat::Auto => (text(), None),
+    }
+}
+
+fn text() -> Output {
+    Box::new(tracing_subscriber::fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr))
+}
+
+fn journald() -> io::Result<tracing_journald::Layer> {
+    // The library's own mapping makes INFO a notice, which journalctl shows in bold.
+    let priorities =
+        PriorityMappings { info: Priority::Informational, debug: Priority::Debug, ..PriorityMappings::new() };
+    let layer = tracing_journald::layer()?;
+    Ok(layer.with_field_prefix(None).with_priority_mappings(priorities).with_syslog_identifier("rbac-sync".to_owned()))
+}
+
+/// Device and inode of standard error.
+fn standard_error() -> Option<(u64, u64)> {
+    rustix::fs::fstat(io::stderr()).ok().map(|stat| (stat.st_dev, stat.st_ino))
+}
+
+/// What `auto` means: the journal only when standard error leads there. Pure.
+fn chosen(format: LogFormat, journal_stream: Option<&str>, standard_error: Option<(u64, u64)>) -> LogFormat {
+    let stream = journal_stream.and_then(|stream| {
+        let (device, inode) = stream.split_once(':')?;
+        Some((device.parse().ok()?, inode.parse().ok()?))
+    });
+    match format {
+        LogFormat::Auto if stream.is_some() && stream == standard_error => LogFormat::Journald,
+        LogFormat::Auto => LogFormat::Text,
+        format => format,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auto_is_the_journal_only_when_standard_error_is_connected_to_it() {
+        let auto = LogFormat::Auto;
+        assert_eq!(chosen(auto, Some("8:1234"), Some((8, 1234))), LogFormat::Journald);
+        assert_eq!(chosen(auto, Some("8:1234"), Some((8, 99))), LogFormat::Text, "redirected since");
+        assert_eq!(chosen(auto, Some("junk"), None), LogFormat::Text);
+        assert_eq!(chosen(auto, None, None), LogFormat::Text);
+        assert_eq!(chosen(LogFormat::Json, Some("8:1234"), Some((8, 1234))), LogFormat::Json);
+    }
+
+    #[test]
+    fn a_second_set_up_is_the_same_log_and_a_bad_level_changes_nothing() {
+        let config = LogConfig { level: "warn".to_owned(), format: LogFormat::Text };
+        init(&config);
+        let telemetry = init(&LogConfig { level: "rbac_sync=debug,warn".to_owned(), ..config });
+        assert!(telemetry.set_level("rbac_sync=loud").is_err());
+        assert_eq!(telemetry.set_level("off"), Ok(()));
+    }
 }

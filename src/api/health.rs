@@ -64,15 +64,8 @@ fn database(state: &Reachability) -> Part {
         (None, _) => Part { ok: false, detail: "not asked yet".into() },
         (Some(true), _) => Part { ok: true, detail: format!("reachable{since}") },
         (Some(false), None) => Part { ok: false, detail: format!("not reachable{since}") },
-        (Some(false), Some(error)) => {
-            Part { ok: false, detail: format!("not reachable{since}: {}", without_side(error)) }
-        }
+        (Some(false), Some(error)) => Part { ok: false, detail: format!("not reachable{since}: {}", error) },
     }
-}
-
-/// An error without the side that it begins with, for a line that names the database already.
-pub(crate) fn without_side(error: &str) -> &str {
-    error.strip_prefix("source: ").or_else(|| error.strip_prefix("target: ")).unwrap_or(error)
 }
 
 fn last_run(status: &Status) -> Part {
@@ -120,7 +113,7 @@ mod tests {
     fn names_the_side_that_is_missing() {
         let mut snapshot = snapshot();
         snapshot.status.sources[0].reachability =
-            Reachability { reachable: Some(false), error: Some("source: refused".into()), since: Some(at(50)) };
+            Reachability { reachable: Some(false), error: Some("refused".into()), since: Some(at(50)) };
         snapshot.status.target = Reachability { reachable: None, error: None, since: None };
         let health = health(&snapshot, true, at(100));
         assert!(!health.ok);

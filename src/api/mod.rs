@@ -26,7 +26,6 @@ pub mod wire;
 
 use std::net::IpAddr;
 
-pub(crate) use health::without_side;
 pub use input::{duration, pause_body};
 pub use listen::Listener;
 pub use serve::serve;

@@ -8,10 +8,10 @@ use serde_json::json;
 use super::args::{CheckArgs, ConfigArgs};
 use super::exit::{Exit, Failure};
 use super::print;
-use crate::api::without_side;
 use crate::config::{Config, Environment, Loaded, Problem, load};
+use crate::database::Inspection;
 use crate::engine::Error;
-use crate::source::{Inspection, Source};
+use crate::source::Source;
 use crate::target::Target;
 
 /// Reads the configuration that the options name.
@@ -42,7 +42,7 @@ impl Connection {
     fn new(side: String, result: Result<Inspection, Error>) -> Self {
         match result {
             Ok(found) => Self { side, found: Some(found), error: None },
-            Err(error) => Self { side, found: None, error: Some(without_side(&error.to_string()).to_owned()) },
+            Err(error) => Self { side, found: None, error: Some(error.to_string()) },
         }
     }
 }

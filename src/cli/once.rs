@@ -78,7 +78,7 @@ async fn run_all(
             opened = target.open() => opened,
             () = cancel.cancelled() => return Err(Failure::new(Exit::Failed, "cancelled")),
         };
-        opened.map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+        opened.map_err(|error| Failure::new(Exit::Failed, error.with_side()))?;
     }
     let mut runs = Vec::with_capacity(sources.len());
     for source in sources {
@@ -129,7 +129,7 @@ async fn run_one(
         processed: report.levels.processed(),
         levels: report.levels,
         duration_ms: Some(u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX)),
-        error: report.error.map(|error| error.to_string()),
+        error: report.error.map(|error| error.with_side()),
     }
 }
 

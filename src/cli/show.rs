@@ -6,7 +6,6 @@ use chrono::{DateTime, Utc};
 
 use super::print::table;
 use crate::api::wire::{Health, Paused, RunAccepted, Runs};
-use crate::api::without_side;
 use crate::engine::Levels;
 use crate::history::{RunRecord, RunState};
 use crate::schedule::Pause;
@@ -77,7 +76,7 @@ fn database(state: &Reachability) -> String {
         (None, _) => "not asked yet".to_owned(),
         (Some(true), _) => "reachable".to_owned(),
         (Some(false), None) => format!("NOT REACHABLE{since}"),
-        (Some(false), Some(error)) => format!("NOT REACHABLE{since}: {}", without_side(error)),
+        (Some(false), Some(error)) => format!("NOT REACHABLE{since}: {}", error),
     }
 }
 
@@ -225,7 +224,7 @@ mod tests {
         status_now.paused = true;
         status_now.pause = Some(Pause { reason: Some("upgrade".into()), since: at(0), until: Some(at(60)) });
         status_now.target =
-            Reachability { reachable: Some(false), error: Some("target: refused".into()), since: Some(at(9)) };
+            Reachability { reachable: Some(false), error: Some("refused".into()), since: Some(at(9)) };
         status_now.config.last_reload_successful = false;
         status_now.config.errors = vec!["rbac-sync.toml:3:1: unknown key \"intervall\"".into()];
         status_now.config.restart_required = vec!["socket.path".into()];

@@ -199,9 +199,3 @@ pub enum LogFormat {
     /// Lines for people on standard error.
     Text,
 }
-
-/// Every key with the value in effect; secrets are masked.
-#[must_use]
-pub fn describe(config: &Config) -> serde_json::Value {
-    serde_json::json!({ "schedule": { "interval": config.interval.as_secs() } })
-}

@@ -36,10 +36,10 @@ pub enum Class {
     Cancelled,
 }
 
-/// A failed run, or a failed step of one. `Display` is one line for an operator: it names the side
-/// and holds no row values and no secrets.
+/// A failed run, or a failed step of one. `Display` is one line for an operator, without row values
+/// and secrets; [`Error::with_side`] also names the side.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{side}: {text}")]
+#[error("{text}")]
 pub struct Error {
     /// Where it happened.
     pub side: Side,
@@ -52,5 +52,11 @@ impl Error {
     /// An error with a text that is safe to show.
     pub fn new(side: Side, class: Class, text: impl Into<String>) -> Self {
         Self { side, class, text: text.into() }
+    }
+
+    /// The text with its side before it, for a place that does not name the side itself.
+    #[must_use]
+    pub fn with_side(&self) -> String {
+        format!("{}: {self}", self.side)
     }
 }

@@ -113,6 +113,6 @@ mod tests {
         let io = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
         let error = explain(Side::Source, "cannot connect", &sqlx::Error::Io(io));
         assert_eq!(error.class, Class::Transient);
-        assert_eq!(error.to_string(), "source: cannot connect: connection refused");
+        assert_eq!(error.with_side(), "source: cannot connect: connection refused");
     }
 }

@@ -1,8 +1,14 @@
-//! The records of runs. (Body under construction.)
+//! The records of runs: their shape, and the ring of the latest ones in memory.
+//!
+//! Does no I/O: the supervisor has the records that are worth a row written to the target.
+
+mod ring;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub use ring::Ring;
 
 use crate::engine::{Levels, Mode};
 

@@ -1,9 +1,15 @@
-//! When the next run is due, and what operators have said about it. (Pure part under construction.)
+//! When the next run is due, and what operators have said about it.
+//!
+//! Pure: it reads no clock, starts no timer and knows no run. The supervisor asks it.
+
+mod due;
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+
+pub use due::{after_interval_change, backoff, next_due};
 
 /// What operators said through the API and what outlives a restart: kept in the target's
 /// `sync_control`.
@@ -24,6 +30,14 @@ pub struct Pause {
     pub since: DateTime<Utc>,
     /// When it ends by itself, UTC.
     pub until: Option<DateTime<Utc>>,
+}
+
+impl Pause {
+    /// Whether its time is over.
+    #[must_use]
+    pub fn is_over(&self, now: DateTime<Utc>) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
 }
 
 /// An interval set through the API.

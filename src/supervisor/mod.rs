@@ -1,9 +1,347 @@
-//! The one task that owns configuration, timers and what is running. (Body under construction.)
+//! The one task that owns configuration, timers and what is running.
+//!
+//! ```text
+//!   front ends --Command--> +------------+ --Snapshot--> readers
+//!   child tasks ---Done---> | Supervisor | --spawns----> child tasks (run, open, write, reload)
+//!   timers ---------------> +------------+
+//! ```
+//!
+//! The loop does three things over and over: start what may start (`tend`), publish the state
+//! (`publish`), wait for one event (`wait`). It awaits no database and no file: that is the work of
+//! child tasks, which report back. Nothing else holds this state, so there is no lock.
+//!
+//! A panic in a child task is a failure of that task. A panic here ends the process (see
+//! [`crate::daemon`]), for a daemon that schedules nothing must not look alive.
 
+mod admission;
+mod bookkeeping;
 mod command;
+mod intent;
+mod lane;
+mod link;
+mod operator;
+mod outside;
+mod publish;
+mod reload;
+mod runs;
 mod snapshot;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::future::Future;
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures_util::FutureExt;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 pub use command::{Admitted, Command, Denied, Handle, PauseRequest, ReloadOutcome, ReloadTrigger, RunRequest};
+pub(crate) use outside::{Outside, World};
 pub use snapshot::{
     ConfigStatus, LastResult, Reachability, Running, Schedule, ScheduleOrigin, Snapshot, SourceStatus, Status,
 };
+
+use crate::config::{Config, Loaded, SourceName};
+use crate::engine::{Class, Error, RunReport, Side};
+use crate::history::{Ring, RunRecord};
+use crate::metrics::Metrics;
+use intent::Intent;
+use lane::Lane;
+use link::Link;
+use outside::Remembered;
+use reload::{Proposal, Reloads};
+
+/// How long runs and bookkeeping may take to end once the daemon stops. Below the 90 s after which
+/// systemd kills, with time left for the listeners.
+pub(crate) const DRAIN: Duration = Duration::from_secs(60);
+/// How often the counts of a run under way are published.
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+/// The end of a pause is a time of day, and the clock on the wall may be set: look at least this often.
+const WALL_CLOCK_EVERY: Duration = Duration::from_secs(30);
+/// node_exporter is scraped every 15 s at the most often.
+const TEXTFILE_EVERY: Duration = Duration::from_secs(15);
+/// With nothing to wait for the loop still turns, so that a forgotten timer is late, not lost.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// A supervisor at work.
+pub(crate) struct Started {
+    /// How front ends reach it.
+    pub(crate) handle: Handle,
+    /// Ends when it has drained; an error is a panic.
+    pub(crate) task: JoinHandle<()>,
+    /// For the service manager.
+    pub(crate) pulse: Pulse,
+}
+
+/// What the service manager wants to know beside the snapshots.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    /// A message here is answered by the loop itself: the proof that it turns.
+    pub(crate) beats: mpsc::Sender<oneshot::Sender<()>>,
+    /// Begin and end of each reload.
+    pub(crate) reloads: mpsc::UnboundedReceiver<ReloadEdge>,
+}
+
+/// A moment of a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReloadEdge {
+    /// The file is about to be read.
+    Begin,
+    /// The outcome stands.
+    End,
+}
+
+/// Starts the supervisor as a task; it drains and ends once `stop` is cancelled.
+pub(crate) fn start<O: Outside>(outside: O, loaded: Loaded, metrics: Metrics, stop: CancellationToken) -> Started {
+    let (commands, command_queue) = mpsc::channel(command::QUEUE);
+    let (beats, beat_queue) = mpsc::channel(1);
+    let (edges, reloads) = mpsc::unbounded_channel();
+    let supervisor = Supervisor::new(outside, loaded, metrics, stop, command_queue, beat_queue, edges);
+    let handle = Handle::new(commands, supervisor.snapshot.subscribe());
+    Started { handle, task: tokio::spawn(supervisor.work()), pulse: Pulse { beats, reloads } }
+}
+
+/// The state of the daemon; see the module.
+struct Supervisor<O: Outside> {
+    outside: Arc<O>,
+    metrics: Metrics,
+    config: Arc<Config>,
+    /// What counts until the next start, for keys that need one.
+    config_at_start: Arc<Config>,
+    config_hash: String,
+    config_status: ConfigStatus,
+    intent: Intent,
+    /// In the order of the configuration; behind them those that leave.
+    lanes: Vec<Lane<O::Source>>,
+    link: Link<O::Target>,
+    history: Ring,
+    reloads: Reloads,
+    textfile: Textfile,
+    started: DateTime<Utc>,
+    /// Set once the daemon stops: when it gives up waiting.
+    drain_until: Option<Instant>,
+
+    stop: CancellationToken,
+    commands: mpsc::Receiver<Command>,
+    beats: mpsc::Receiver<oneshot::Sender<()>>,
+    edges: mpsc::UnboundedSender<ReloadEdge>,
+    children: JoinSet<Done<O>>,
+    snapshot: watch::Sender<Arc<Snapshot>>,
+}
+
+/// The file for node_exporter.
+struct Textfile {
+    due: Instant,
+    writing: bool,
+    failed: bool,
+}
+
+/// What a child task reports. `None` in place of a result: it panicked.
+enum Done<O: Outside> {
+    Run { source: SourceName, run: Uuid, report: Option<RunReport> },
+    Opened { link: u64, result: Result<Remembered, Error> },
+    Saved { link: u64, version: u64, result: Result<(), Error> },
+    Recorded { link: u64, record: Arc<RunRecord>, result: Result<(), Error> },
+    Proposed(Result<Option<Proposal<O>>, Vec<String>>),
+    TextfileWritten(io::Result<()>),
+}
+
+/// Why the loop woke up.
+enum Wake<O: Outside> {
+    Stop,
+    Done(Box<Done<O>>),
+    Command(Command),
+    Beat(oneshot::Sender<()>),
+    Time,
+}
+
+impl<O: Outside> Supervisor<O> {
+    fn new(
+        outside: O,
+        loaded: Loaded,
+        metrics: Metrics,
+        stop: CancellationToken,
+        commands: mpsc::Receiver<Command>,
+        beats: mpsc::Receiver<oneshot::Sender<()>>,
+        edges: mpsc::UnboundedSender<ReloadEdge>,
+    ) -> Self {
+        let (now, started) = (Instant::now(), outside.now());
+        let config = Arc::new(loaded.config);
+        let lane = |source: &_| Lane::new(Clone::clone(source), Arc::new(outside.source(source)), now);
+        let lanes: Vec<_> = config.sources.iter().map(lane).collect();
+        let link = Link::new(Arc::new(outside.target(&config.target)), now);
+        let config_status = ConfigStatus {
+            generation: 1,
+            loaded: started,
+            last_reload_successful: true,
+            errors: Vec::new(),
+            restart_required: Vec::new(),
+        };
+        let first = publish::empty(config.clone(), config_status.clone(), started);
+        Self {
+            outside: Arc::new(outside),
+            metrics,
+            config_at_start: config.clone(),
+            config_hash: loaded.hash,
+            config_status,
+            intent: Intent::default(),
+            lanes,
+            link,
+            history: Ring::new(config.history_keep),
+            reloads: Reloads::default(),
+            textfile: Textfile { due: now, writing: false, failed: false },
+            started,
+            drain_until: None,
+            config,
+            stop,
+            commands,
+            beats,
+            edges,
+            children: JoinSet::new(),
+            snapshot: watch::Sender::new(Arc::new(first)),
+        }
+    }
+
+    async fn work(mut self) {
+        loop {
+            self.tend();
+            self.publish();
+            if self.drained() {
+                return;
+            }
+            match self.wait().await {
+                Wake::Stop => self.begin_drain(),
+                Wake::Done(done) => self.done(*done),
+                Wake::Command(command) => self.command(command),
+                Wake::Beat(answer) => drop(answer.send(())),
+                Wake::Time => {}
+            }
+        }
+    }
+
+    /// The one place where the loop waits.
+    async fn wait(&mut self) -> Wake<O> {
+        let next = self.next_wake();
+        tokio::select! {
+            () = self.stop.cancelled(), if self.drain_until.is_none() => Wake::Stop,
+            Some(done) = self.children.join_next() => {
+                Wake::Done(Box::new(done.expect("child tasks catch their panics and are never aborted")))
+            }
+            Some(command) = self.commands.recv() => Wake::Command(command),
+            Some(answer) = self.beats.recv() => Wake::Beat(answer),
+            () = tokio::time::sleep_until(next) => Wake::Time,
+        }
+    }
+
+    /// Starts everything whose time has come.
+    fn tend(&mut self) {
+        let now = Instant::now();
+        if self.drain_until.is_none() {
+            self.end_pause_in_time();
+            self.lanes.retain(|lane| !lane.leaving || lane.active.is_some());
+            if self.link.opens_at().is_some_and(|at| at <= now) {
+                self.open_target();
+            }
+            self.start_runs();
+            self.write_textfile();
+        }
+        if self.link.writes_at().is_some_and(|at| at <= now) {
+            self.write_bookkeeping();
+        }
+    }
+
+    /// When `tend` has something to do again, if nothing else happens.
+    fn next_wake(&self) -> Instant {
+        let now = Instant::now();
+        let mut next = now + IDLE;
+        let mut at = |instant: Option<Instant>| next = next.min(instant.unwrap_or(next));
+        at(self.lanes.iter().any(|lane| lane.active.is_some()).then(|| now + PROGRESS_EVERY));
+        at(self.link.writes_at().filter(|_| self.has_unwritten()));
+        at(self.drain_until);
+        if self.drain_until.is_none() {
+            at(self.link.opens_at());
+            at(self.lanes.iter().filter(|lane| self.may_run_on_schedule(lane)).map(|lane| lane.due).min());
+            at(self.pause_ends_in().map(|time| now + time.min(WALL_CLOCK_EVERY)));
+            at((self.config.metrics_textfile.is_some() && !self.textfile.writing).then_some(self.textfile.due));
+        }
+        next
+    }
+
+    fn command(&mut self, command: Command) {
+        if self.drain_until.is_some() {
+            // Without its reply the asker learns that the daemon is stopping.
+            return;
+        }
+        match command {
+            Command::Run(request, reply) => drop(reply.send(self.admit(&request))),
+            Command::Cancel(reply) => drop(reply.send(self.cancel())),
+            Command::Pause(request, reply) => drop(reply.send(Ok(self.pause(request)))),
+            Command::Resume(reply) => {
+                self.resume();
+                drop(reply.send(Ok(())));
+            }
+            Command::SetInterval(interval, reply) => drop(reply.send(Ok(self.set_interval(interval)))),
+            Command::Reload(trigger, reply) => self.ask_reload(trigger, reply),
+        }
+    }
+
+    fn done(&mut self, done: Done<O>) {
+        match done {
+            Done::Run { source, run, report } => self.run_ended(&source, run, report),
+            Done::Opened { link, result } if link == self.link.number => self.target_opened(result),
+            Done::Saved { link, version, result } if link == self.link.number => self.control_saved(version, &result),
+            Done::Recorded { link, record, result } if link == self.link.number => {
+                self.run_recorded(&record, &result);
+            }
+            Done::Opened { .. } | Done::Saved { .. } | Done::Recorded { .. } => {}
+            Done::Proposed(result) => self.reload_ended(result),
+            Done::TextfileWritten(result) => self.textfile_written(&result),
+        }
+    }
+
+    /// Starts work that may wait. `done` turns its result into a report; `None` means that it panicked.
+    fn spawn<T>(
+        &mut self,
+        work: impl Future<Output = T> + Send + 'static,
+        done: impl FnOnce(Option<T>) -> Done<O> + Send + 'static,
+    ) {
+        // The state that a panic may leave half-changed goes with the task; connections check theirs.
+        self.children.spawn(async move { done(AssertUnwindSafe(work).catch_unwind().await.ok()) });
+    }
+
+    // Stopping.
+
+    fn begin_drain(&mut self) {
+        self.drain_until = Some(Instant::now() + DRAIN);
+        self.reloads = Reloads::default();
+        let mut under_way = 0;
+        for lane in &self.lanes {
+            if let Some(active) = &lane.active {
+                active.cancel.cancel();
+                under_way += 1;
+            }
+        }
+        tracing::info!(runs_under_way = under_way, "stopping");
+        for index in 0..self.lanes.len() {
+            self.withdraw(index, &Error::new(Side::Run, Class::Cancelled, "the daemon stopped before the run began"));
+        }
+    }
+
+    fn drained(&self) -> bool {
+        let Some(until) = self.drain_until else { return false };
+        let running = self.lanes.iter().filter(|lane| lane.active.is_some()).count();
+        if Instant::now() >= until {
+            tracing::warn!(runs_under_way = running, "gave up waiting; what is not committed is done by the next run");
+            return true;
+        }
+        // What could be written is being written since `tend`; what failed is not tried again.
+        running == 0 && !self.link.is_writing()
+    }
+}

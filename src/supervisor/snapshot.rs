@@ -15,7 +15,8 @@ use crate::schedule::Pause;
 pub struct Snapshot {
     /// What `GET /sync/status` answers.
     pub status: Status,
-    /// The configuration in effect.
+    /// The latest accepted configuration. Its keys in [`ConfigStatus::restart_required`] count only from
+    /// the next start; until then the daemon goes by what they were.
     pub config: Arc<Config>,
     /// Ended runs, newest first.
     pub history: Arc<Vec<Arc<RunRecord>>>,

@@ -1,0 +1,164 @@
+//! What operators want of the schedule: pause and interval, in memory and on the way to the target.
+//!
+//! Pure. What was said to this daemon wins over what the target remembers of an earlier life; what
+//! was not said is taken from there. Nothing is saved before that is settled.
+
+use std::time::Duration;
+
+use crate::schedule::{Control, IntervalOverride, Pause};
+
+/// The control state and whether the target has it.
+#[derive(Debug, Default)]
+pub(super) struct Intent {
+    control: Control,
+    said_pause: bool,
+    said_interval: bool,
+    loaded: bool,
+    version: u64,
+    saved: u64,
+}
+
+impl Intent {
+    /// The pause in effect.
+    pub(super) fn pause(&self) -> Option<&Pause> {
+        self.control.pause.as_ref()
+    }
+
+    /// The interval in effect and whether it overrides the file's.
+    pub(super) fn interval(&self, file: Duration) -> (Duration, bool) {
+        self.control.interval.map_or((file, false), |set| (set.interval, true))
+    }
+
+    /// An operator pauses or resumes.
+    pub(super) fn set_pause(&mut self, pause: Option<Pause>) {
+        self.said_pause = true;
+        if self.control.pause != pause {
+            self.control.pause = pause;
+            self.version += 1;
+        }
+    }
+
+    /// An operator sets the interval, or gives the file's value again.
+    pub(super) fn set_interval(&mut self, interval: Option<Duration>, file: Duration) {
+        self.said_interval = true;
+        let set = interval.map(|interval| IntervalOverride { interval, file_interval: file });
+        if self.control.interval != set {
+            self.control.interval = set;
+            self.version += 1;
+        }
+    }
+
+    /// Ends an override that was made against another value of the file. True if there was one.
+    pub(super) fn drop_outdated_override(&mut self, file: Duration) -> bool {
+        let outdated = self.control.interval.is_some_and(|set| set.file_interval != file);
+        if outdated {
+            self.control.interval = None;
+            self.version += 1;
+        }
+        outdated
+    }
+
+    /// Takes in what a target remembers, once it was opened. Only the first one counts: later this
+    /// daemon knows better, and another target is told what is in effect.
+    pub(super) fn loaded(&mut self, remembered: Control, file: Duration) {
+        if self.loaded {
+            if remembered != self.control {
+                self.version += 1;
+            }
+            return;
+        }
+        self.loaded = true;
+        let before = remembered.clone();
+        if !self.said_pause {
+            self.control.pause = remembered.pause;
+        }
+        if !self.said_interval {
+            self.control.interval = remembered.interval;
+        }
+        self.saved = self.version;
+        if self.control != before {
+            self.version += 1;
+        }
+        self.drop_outdated_override(file);
+    }
+
+    /// What is to be saved, with the version that [`Intent::saved`] confirms.
+    pub(super) fn unsaved(&self) -> Option<(u64, Control)> {
+        (self.loaded && self.saved != self.version).then(|| (self.version, self.control.clone()))
+    }
+
+    /// The target has that version.
+    pub(super) fn saved(&mut self, version: u64) {
+        self.saved = version;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, Utc};
+
+    use super::*;
+
+    const FILE: Duration = Duration::from_secs(5);
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn pause() -> Pause {
+        Pause { reason: None, since: DateTime::<Utc>::UNIX_EPOCH, until: None }
+    }
+
+    fn remembered() -> Control {
+        Control { pause: Some(pause()), interval: Some(IntervalOverride { interval: MINUTE, file_interval: FILE }) }
+    }
+
+    #[test]
+    fn what_the_target_remembers_comes_into_effect_and_is_not_saved_again() {
+        let mut intent = Intent::default();
+        intent.loaded(remembered(), FILE);
+        assert_eq!(intent.interval(FILE), (MINUTE, true));
+        assert!(intent.pause().is_some());
+        assert_eq!(intent.unsaved(), None);
+    }
+
+    #[test]
+    fn what_an_operator_said_meanwhile_wins_and_the_rest_is_taken_from_the_target() {
+        let mut intent = Intent::default();
+        intent.set_pause(None);
+        intent.set_interval(Some(FILE * 2), FILE);
+        assert_eq!(intent.unsaved(), None, "nothing is saved before the target was read");
+        intent.loaded(remembered(), FILE);
+        assert_eq!(intent.pause(), None);
+        assert_eq!(intent.interval(FILE), (FILE * 2, true));
+        let (version, control) = intent.unsaved().expect("the target is told");
+        assert_eq!(control.pause, None);
+        intent.saved(version);
+        assert_eq!(intent.unsaved(), None);
+    }
+
+    #[test]
+    fn an_override_ends_when_the_file_was_edited_while_the_daemon_was_down() {
+        let mut intent = Intent::default();
+        intent.loaded(remembered(), FILE * 3);
+        assert_eq!(intent.interval(FILE * 3), (FILE * 3, false));
+        assert_eq!(intent.unsaved().expect("the target forgets it too").1.interval, None);
+    }
+
+    #[test]
+    fn another_target_is_told_what_is_in_effect() {
+        let mut intent = Intent::default();
+        intent.loaded(remembered(), FILE);
+        intent.loaded(Control::default(), FILE);
+        assert!(intent.pause().is_some());
+        assert_eq!(intent.unsaved().map(|(_, control)| control), Some(remembered()));
+    }
+
+    #[test]
+    fn a_change_during_a_save_is_saved_too() {
+        let mut intent = Intent::default();
+        intent.loaded(Control::default(), FILE);
+        intent.set_pause(Some(pause()));
+        let (version, _) = intent.unsaved().unwrap();
+        intent.set_pause(None);
+        intent.saved(version);
+        assert_eq!(intent.unsaved().map(|(_, control)| control), Some(Control::default()));
+    }
+}

@@ -1,0 +1,219 @@
+//! Reading the configuration again: load, prove, then apply all of it or nothing.
+//!
+//! Loading and proving happen in a child task on a copy; applying is one step of the loop. Any failure
+//! keeps the old configuration whole. A run under way keeps the settings that it started with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
+
+use super::lane::Lane;
+use super::outside::Outside;
+use super::{Denied, Done, ReloadEdge, ReloadOutcome, ReloadTrigger, Supervisor};
+use crate::config::{self, Config, Loaded, SourceName};
+use crate::engine::{Class, Error, Side};
+
+/// The time that a database has to prove that it can be used: somebody waits for the outcome.
+const PROOF: Duration = Duration::from_secs(10);
+
+/// Somebody who waits for an outcome.
+type Reply = oneshot::Sender<Result<ReloadOutcome, Denied>>;
+
+/// The reload under way, and those who asked after it began: they get one more, for the file may have
+/// changed since it was read.
+#[derive(Default)]
+pub(super) struct Reloads {
+    under_way: Option<(ReloadTrigger, Vec<Reply>)>,
+    next: Option<(ReloadTrigger, Vec<Reply>)>,
+}
+
+/// A configuration that passed, with everything that it needs, connected.
+pub(super) struct Proposal<O: Outside> {
+    loaded: Loaded,
+    /// Sources that are new or reached in another way.
+    sources: Vec<(SourceName, Arc<O::Source>)>,
+    /// Another target.
+    target: Option<Arc<O::Target>>,
+}
+
+/// Loads and proves. `None`: it is the running one.
+async fn propose<O: Outside>(
+    outside: Arc<O>,
+    running: Arc<Config>,
+    hash: String,
+) -> Result<Option<Proposal<O>>, Vec<String>> {
+    let problems = |problems: Vec<config::Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let loaded = outside.load().await.map_err(problems)?;
+    if loaded.hash == hash {
+        return Ok(None);
+    }
+    let before = |name: &SourceName| running.sources.iter().find(|source| source.name == *name);
+    let changed: Vec<_> = loaded.config.sources.iter().filter(|new| before(&new.name) != Some(*new)).collect();
+    let sources: Vec<_> =
+        changed.iter().map(|config| (config.name.clone(), Arc::new(outside.source(config)))).collect();
+    let other_target = loaded.config.target.endpoint != running.target.endpoint;
+    let target = other_target.then(|| Arc::new(outside.target(&loaded.config.target)));
+
+    let elsewhere = changed.iter().map(|new| before(&new.name).is_none_or(|old| old.endpoint != new.endpoint));
+    let proofs = sources.iter().zip(elsewhere).filter(|(_, elsewhere)| *elsewhere).map(|((name, source), _)| {
+        let proof = proved(Side::Source, outside.prove_source(source));
+        async move { proof.await.map_err(|error| format!("source \"{name}\": {error}")) }
+    });
+    let (of_sources, of_target) = tokio::join!(join_all(proofs), async {
+        match &target {
+            Some(target) => {
+                proved(Side::Target, outside.prove_target(target)).await.map_err(|error| format!("target: {error}"))
+            }
+            None => Ok(()),
+        }
+    });
+    let errors: Vec<_> = of_sources.into_iter().chain([of_target]).filter_map(Result::err).collect();
+    if errors.is_empty() { Ok(Some(Proposal { loaded, sources, target })) } else { Err(errors) }
+}
+
+async fn proved(side: Side, proof: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    timeout(PROOF, proof)
+        .await
+        .unwrap_or_else(|_| Err(Error::new(side, Class::Transient, format!("no answer within {} s", PROOF.as_secs()))))
+}
+
+impl<O: Outside> Supervisor<O> {
+    pub(super) fn ask_reload(&mut self, trigger: ReloadTrigger, reply: Reply) {
+        if self.reloads.under_way.is_some() {
+            self.reloads.next.get_or_insert_with(|| (trigger, Vec::new())).1.push(reply);
+        } else {
+            self.begin_reload(trigger, vec![reply]);
+        }
+    }
+
+    fn begin_reload(&mut self, trigger: ReloadTrigger, askers: Vec<Reply>) {
+        self.reloads.under_way = Some((trigger, askers));
+        // Nobody listens without a service manager.
+        let _ = self.edges.send(ReloadEdge::Begin);
+        let work = propose(self.outside.clone(), self.config.clone(), self.config_hash.clone());
+        self.spawn(work, |result| {
+            Done::Proposed(result.unwrap_or_else(|| Err(vec!["the reload panicked; see the log for where".to_owned()])))
+        });
+    }
+
+    pub(super) fn reload_ended(&mut self, result: Result<Option<Proposal<O>>, Vec<String>>) {
+        // Without askers the daemon began to stop meanwhile.
+        let Some((trigger, askers)) = self.reloads.under_way.take() else { return };
+        let outcome = match result {
+            Ok(proposal) => self.accept(trigger, proposal),
+            Err(errors) => self.refuse(trigger, errors),
+        };
+        self.metrics.reloaded(trigger, &outcome);
+        // Who asks next must see the new state, also in a snapshot.
+        self.publish();
+        let _ = self.edges.send(ReloadEdge::End);
+        askers.into_iter().for_each(|reply| drop(reply.send(Ok(outcome.clone()))));
+        if let Some((trigger, askers)) = self.reloads.next.take() {
+            self.begin_reload(trigger, askers);
+        }
+    }
+
+    fn refuse(&mut self, trigger: ReloadTrigger, errors: Vec<String>) -> ReloadOutcome {
+        // A file that stays bad is saved again, touched, or polled: once is enough.
+        let news = trigger != ReloadTrigger::File || self.config_status.errors != errors;
+        if news {
+            let generation = self.config_status.generation;
+            for error in &errors {
+                tracing::error!(trigger = %trigger.as_str(), error, "configuration refused");
+            }
+            tracing::warn!(trigger = %trigger.as_str(), generation, "the old configuration stays in effect");
+        }
+        self.config_status.last_reload_successful = false;
+        self.config_status.errors.clone_from(&errors);
+        self.outcome(Vec::new(), errors)
+    }
+
+    fn accept(&mut self, trigger: ReloadTrigger, proposal: Option<Proposal<O>>) -> ReloadOutcome {
+        let changed = proposal.map(|proposal| self.apply(proposal)).unwrap_or_default();
+        self.config_status.last_reload_successful = true;
+        self.config_status.errors.clear();
+        let outcome = self.outcome(changed, Vec::new());
+        tracing::info!(
+            trigger = %trigger.as_str(),
+            generation = outcome.generation,
+            changed = outcome.changed.join(", "),
+            restart_required = outcome.restart_required.join(", "),
+            "configuration reloaded"
+        );
+        outcome
+    }
+
+    fn outcome(&self, changed: Vec<String>, errors: Vec<String>) -> ReloadOutcome {
+        ReloadOutcome {
+            success: errors.is_empty(),
+            generation: self.config_status.generation,
+            changed,
+            restart_required: self.config_status.restart_required.clone(),
+            errors,
+        }
+    }
+
+    /// Swaps the configuration; answers the keys that took effect.
+    fn apply(&mut self, proposal: Proposal<O>) -> Vec<String> {
+        let Proposal { loaded, sources, target } = proposal;
+        for warning in &loaded.warnings {
+            tracing::warn!(%warning, "configuration");
+        }
+        self.config_hash = loaded.hash;
+        if loaded.config == *self.config {
+            return Vec::new();
+        }
+        let interval = self.interval();
+        let old = std::mem::replace(&mut self.config, Arc::new(loaded.config));
+        let new = self.config.clone();
+        self.config_status.generation += 1;
+        self.config_status.loaded = self.outside.now();
+        self.config_status.restart_required = config::diff(&self.config_at_start, &new).restart_required;
+
+        if new.log.level != old.log.level {
+            self.outside.set_log_level(&new.log.level);
+        }
+        if self.intent.drop_outdated_override(new.interval) {
+            tracing::info!("the file has another interval: the one set through the API is over");
+        }
+        self.interval_may_differ(interval);
+        self.history.set_keep(new.history_keep);
+        self.textfile.due = Instant::now();
+        if let Some(target) = target {
+            self.link.replace(target, Instant::now());
+        }
+        self.rearrange_lanes(&new, sources);
+        config::diff(&old, &new).hot
+    }
+
+    /// Lanes in the order of the configuration: kept, connected anew, new; behind them those that leave.
+    fn rearrange_lanes(&mut self, new: &Config, mut sources: Vec<(SourceName, Arc<O::Source>)>) {
+        let mut old = std::mem::take(&mut self.lanes);
+        for config in &new.sources {
+            let source = sources.iter().position(|(name, _)| *name == config.name).map(|at| sources.swap_remove(at).1);
+            let lane = old.iter().position(|lane| lane.config.name == config.name).map(|at| old.remove(at));
+            let lane = match (lane, source) {
+                (Some(lane), source) => {
+                    Lane { config: config.clone(), source: source.unwrap_or(lane.source), leaving: false, ..lane }
+                }
+                (None, Some(source)) => Lane::new(config.clone(), source, Instant::now()),
+                (None, None) => unreachable!("a source without a lane is new, so the proposal brought it"),
+            };
+            self.lanes.push(lane);
+        }
+        let staying = self.lanes.len();
+        self.lanes.append(&mut old);
+        for index in staying..self.lanes.len() {
+            let lane = &mut self.lanes[index];
+            lane.leaving = true;
+            if let Some(active) = &lane.active {
+                active.cancel.cancel();
+            }
+            let gone = Error::new(Side::Run, Class::Cancelled, "the source was taken out of the configuration");
+            self.withdraw(index, &gone);
+        }
+    }
+}
