@@ -165,7 +165,7 @@ impl<S> Lane<S> {
             processed: report.levels.processed(),
             levels: report.levels,
             duration_ms: Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
-            error: report.error.as_ref().map(|error| format!("{}: {error}", error.side)),
+            error: report.error.as_ref().map(ToString::to_string),
             ..queued(ticket, &self.config)
         }
     }
@@ -271,7 +271,12 @@ mod tests {
         let (early, late) = (DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH + Duration::from_secs(9));
         reach.seen(Some(&Error::new(Side::Source, Class::Transient, "refused")), early);
         assert_eq!((reach.reachable, reach.since), (Some(false), Some(early)));
-        reach.seen(Some(&Error::new(Side::Source, Class::Permanent, "no table")), late);
-        assert_eq!((reach.reachable, reach.since, reach.error.as_deref()), (Some(true), Some(late), Some("no table")));
+        let error = Error::new(Side::Source, Class::Permanent, "no table");
+        reach.seen(Some(&error), late);
+        let lacks = error.to_string();
+        assert_eq!(
+            (reach.reachable, reach.since, reach.error.as_deref()),
+            (Some(true), Some(late), Some(lacks.as_str()))
+        );
     }
 }

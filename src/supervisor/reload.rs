@@ -60,13 +60,11 @@ async fn propose<O: Outside>(
     let elsewhere = changed.iter().map(|new| before(&new.name).is_none_or(|old| old.endpoint != new.endpoint));
     let proofs = sources.iter().zip(elsewhere).filter(|(_, elsewhere)| *elsewhere).map(|((name, source), _)| {
         let proof = proved(Side::Source, outside.prove_source(source));
-        async move { proof.await.map_err(|error| format!("source \"{name}\": {error}")) }
+        async move { proof.await.map_err(|error| format!("{name}: {error}")) }
     });
     let (of_sources, of_target) = tokio::join!(join_all(proofs), async {
         match &target {
-            Some(target) => {
-                proved(Side::Target, outside.prove_target(target)).await.map_err(|error| format!("target: {error}"))
-            }
+            Some(target) => proved(Side::Target, outside.prove_target(target)).await.map_err(|error| error.to_string()),
             None => Ok(()),
         }
     });
@@ -132,6 +130,7 @@ impl<O: Outside> Supervisor<O> {
     }
 
     fn accept(&mut self, trigger: ReloadTrigger, proposal: Option<Proposal<O>>) -> ReloadOutcome {
+        let other = proposal.is_some();
         let changed = proposal.map(|proposal| self.apply(proposal)).unwrap_or_default();
         self.config_status.last_reload_successful = true;
         self.config_status.errors.clear();
@@ -141,7 +140,7 @@ impl<O: Outside> Supervisor<O> {
             generation = outcome.generation,
             changed = outcome.changed.join(", "),
             restart_required = outcome.restart_required.join(", "),
-            "configuration reloaded"
+            "configuration {}", if other { "reloaded" } else { "read again; it is the one in effect" }
         );
         outcome
     }
