@@ -118,7 +118,7 @@ fn status_line(snapshot: &Snapshot) -> String {
         parts.push("configuration refused, the old one stays in effect".to_owned());
     }
     if status.target.reachable == Some(false) {
-        parts.push(format!("target unreachable: {}", status.target.error.as_deref().unwrap_or("no answer")));
+        parts.push(status.target.error.clone().unwrap_or_else(|| "the target does not answer".to_owned()));
     }
     for source in &status.sources {
         let state = match (source.consecutive_failures, source.last_success) {

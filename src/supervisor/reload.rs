@@ -64,9 +64,7 @@ async fn propose<O: Outside>(
     });
     let (of_sources, of_target) = tokio::join!(join_all(proofs), async {
         match &target {
-            Some(target) => {
-                proved(Side::Target, outside.prove_target(target)).await.map_err(|error| format!("target: {error}"))
-            }
+            Some(target) => proved(Side::Target, outside.prove_target(target)).await.map_err(|error| error.with_side()),
             None => Ok(()),
         }
     });
@@ -132,6 +130,7 @@ impl<O: Outside> Supervisor<O> {
     }
 
     fn accept(&mut self, trigger: ReloadTrigger, proposal: Option<Proposal<O>>) -> ReloadOutcome {
+        let other = proposal.is_some();
         let changed = proposal.map(|proposal| self.apply(proposal)).unwrap_or_default();
         self.config_status.last_reload_successful = true;
         self.config_status.errors.clear();
@@ -141,7 +140,7 @@ impl<O: Outside> Supervisor<O> {
             generation = outcome.generation,
             changed = outcome.changed.join(", "),
             restart_required = outcome.restart_required.join(", "),
-            "configuration reloaded"
+            "configuration {}", if other { "reloaded" } else { "read again; it is the one in effect" }
         );
         outcome
     }
