@@ -87,9 +87,11 @@ const TABLES: [&str; 6] =
 /// Every row with its place and transaction, which any write would change; in SQLite the rows themselves.
 async fn physical_rows(target: &mut Db) -> Vec<Vec<Cells>> {
     let place = if matches!(target, Db::Postgres(_)) { "ctid, xmin, " } else { "" };
-    let mut rows = Vec::new();
+    let mut tables = Vec::new();
     for table in TABLES {
-        rows.push(target.rows(&format!("SELECT {place}t.* FROM {table} t ORDER BY 1, 2")).await);
+        let mut rows = target.rows(&format!("SELECT {place}t.* FROM {table} t")).await;
+        rows.sort();
+        tables.push(rows);
     }
-    rows
+    tables
 }

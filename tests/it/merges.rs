@@ -1,6 +1,7 @@
 //! Merges of patients: the written-out cases, beside the random ones of the other scenarios.
 
 use crate::harness::archive::Val;
+use crate::harness::edit;
 use crate::harness::random;
 use crate::harness::shape::Shape;
 use crate::harness::site::Site;
@@ -102,4 +103,21 @@ async fn a_merged_patient_keeps_its_identifiers() {
         assert_eq!(site.target().await.value(&query).await.as_deref(), Some(id));
     }
     site.assert_in_step("after the merge").await;
+}
+
+#[tokio::test]
+async fn a_study_deleted_from_a_merged_patient_is_noticed_by_a_delta() {
+    let mut site = Site::new(Shape::release("5.35.0"), random::seed(64)).await;
+    let p = patients(&mut site, 3).await;
+    merge(&mut site, p[0], Some(p[1])).await;
+    // Later than the overlap, so that the delta reads nothing of the survivor.
+    let later = site.archive.tick() + chrono::Duration::hours(1);
+    site.archive.set_clock(later);
+    site.archive.bump("patient", p[2]).await;
+    site.sync(&[]).await;
+    // The archive bumps the patient that it knows; in the target the study belongs to the survivor.
+    edit::delete_studies(&mut site.archive, &format!("patient_fk = {}", p[0])).await;
+    site.archive.bump("patient", p[0]).await;
+    site.sync(&["--mode", "delta"]).await;
+    site.assert_in_step("after the delete").await;
 }

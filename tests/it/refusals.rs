@@ -92,7 +92,7 @@ async fn a_wrong_configuration_is_refused_with_every_place() {
         let output = program(site.folder.path()).args(command).arg("--config").arg(&path).output().await.unwrap();
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert_eq!(output.status.code(), Some(78), "{command:?}: {said}");
-        for place in ["wrong.toml:2:", "interval", "wrong.toml:9:", "overlap"] {
+        for place in ["wrong.toml:2:", "`interval`", "wrong.toml:9:", "duration"] {
             assert!(said.contains(place), "{command:?} does not say {place}: {said}");
         }
     }
