@@ -1,0 +1,82 @@
+//! The daemon is killed at any moment: nothing is lost, nothing is doubled.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::harness::daemon::Daemon;
+use crate::harness::generate;
+use crate::harness::mutate::{self, Change};
+use crate::harness::random::{self, Random};
+use crate::harness::shape::{Dialect, Shape};
+use crate::harness::site::Site;
+
+#[tokio::test]
+async fn a_kill_in_the_middle_of_the_first_load_loses_and_doubles_nothing() {
+    for target in [Dialect::Postgres, Dialect::Sqlite] {
+        let shape = Shape::release("5.35.0");
+        let mut site = Site::between(Dialect::Postgres, target, shape, random::seed(41)).await;
+        let studies = random::studies(4000);
+        generate::fill(&mut site.archive, studies).await;
+        site.configure();
+        for part in 0..5 {
+            let daemon = Daemon::spawn(&site, &[]);
+            loaded(&site, u64::from(studies) * part / 6 + u64::from(part > 0)).await;
+            daemon.crash().await;
+        }
+        let daemon = site.daemon().await;
+        let done = daemon.status_with("the load", |status| status["last_result"]["success"] == true).await;
+        assert_eq!(done["last_result"]["error"], serde_json::Value::Null);
+        site.assert_in_step("after the load that was killed").await;
+        daemon.stop().await;
+        assert_eq!(site.sync(&["--mode", "full"]).await.changed(), 0, "something was left over");
+    }
+}
+
+/// Waits until the target holds that many studies, or until the load cannot be caught any more.
+async fn loaded(site: &Site, studies: u64) {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(20) {
+        let mut target = site.target().await;
+        let table = target.tables().await.contains("rbac_study");
+        if table && studies == 0 {
+            return;
+        }
+        if table && target.numbers("SELECT count(*) FROM rbac_study").await[0] >= i64::try_from(studies).unwrap() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("no {studies} studies within 20 s");
+}
+
+#[tokio::test]
+async fn a_kill_in_the_middle_of_deltas_loses_nothing() {
+    let seed = random::seed(42);
+    let mut site = Site::new(Shape::release("5.34.3"), seed).await;
+    generate::fill(&mut site.archive, 300).await;
+    site.sync(&[]).await;
+    let mut random = Random::new(seed);
+    let bumped: Vec<Change> = mutate::ALL.into_iter().filter(|change| change.is_bumped()).collect();
+    for _ in 0..6 {
+        for _ in 0..40 {
+            random.choose(&bumped).apply(&mut site.archive).await;
+        }
+        let daemon = site.daemon().await;
+        daemon.signal(Signal::USR1);
+        tokio::time::sleep(Duration::from_millis(random.below(120))).await;
+        daemon.crash().await;
+    }
+    site.sync(&["--mode", "delta"]).await;
+    site.assert_in_step("after deltas that were killed").await;
+}
+
+#[tokio::test]
+async fn a_target_without_its_rows_is_not_taken_for_loaded() {
+    let mut site = Site::new(Shape::release("5.35.0"), random::seed(43)).await;
+    generate::fill(&mut site.archive, 50).await;
+    site.sync(&[]).await;
+    site.target().await.run("DELETE FROM rbac_series").await;
+    site.sync(&["--mode", "full"]).await;
+    site.assert_in_step("after somebody emptied a table").await;
+}

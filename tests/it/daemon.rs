@@ -1,0 +1,144 @@
+//! The daemon as such: when it runs, what it remembers, how it ends.
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::harness::daemon::CAP;
+use crate::harness::generate;
+use crate::harness::mutate::Change;
+use crate::harness::random;
+use crate::harness::shape::Shape;
+use crate::harness::site::Site;
+use crate::harness::wait::eventually;
+
+async fn site(studies: u32, seed: u64, interval: &'static str) -> Site {
+    let mut site = Site::new(Shape::release("5.35.0"), random::seed(seed)).await;
+    generate::fill(&mut site.archive, studies).await;
+    site.settings.interval = interval;
+    site
+}
+
+fn succeeded(status: &Value) -> bool {
+    status["last_result"]["success"] == true
+}
+
+#[tokio::test]
+async fn changes_arrive_by_themselves_at_every_interval() {
+    let mut site = site(60, 91, "1s").await;
+    let daemon = site.daemon().await;
+    daemon.status_with("the first run", succeeded).await;
+    for change in [Change::NewStudy, Change::Rename, Change::StudyAccess] {
+        change.apply(&mut site.archive).await;
+        let mut verdict = Err(String::from("never looked"));
+        for _ in 0..120 {
+            tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+            verdict = site.verdict().await;
+            if verdict.is_ok() {
+                break;
+            }
+        }
+        assert_eq!(verdict, Ok(()), "{change:?}\n{}", daemon.log());
+    }
+    let status = daemon.status().await;
+    for key in ["is_running", "paused", "last_run", "next_run", "interval_sec", "last_result"] {
+        assert!(status.get(key).is_some(), "no {key} in {status}");
+    }
+    assert_eq!(status["interval_sec"], 1);
+    for key in ["run_id", "success", "processed", "duration_ms", "error"] {
+        assert!(status["last_result"].get(key).is_some(), "no last_result.{key} in {status}");
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn sigusr1_runs_now_also_while_paused() {
+    let mut site = site(40, 92, "1h").await;
+    let daemon = site.daemon().await;
+    daemon.status_with("the first run", succeeded).await;
+    assert_eq!(daemon.socket.ask("POST", "/sync/pause", Some("{\"reason\": \"upgrade\"}")).await.code, 200);
+    Change::NewStudy.apply(&mut site.archive).await;
+    daemon.signal(Signal::USR1);
+    eventually("a run by signal in the history", CAP, async || {
+        let history = daemon.get("/sync/history?limit=50").await.body;
+        if history.contains("\"signal\"") { Ok(()) } else { Err(history) }
+    })
+    .await;
+    daemon.status_with("the end of that run", |status| status["is_running"] == false).await;
+    site.assert_in_step("after SIGUSR1").await;
+    assert_eq!(daemon.status().await["paused"], true, "a forced run does not end the pause");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn sigterm_in_the_middle_of_a_load_ends_cleanly_and_the_rest_follows() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut site = site(random::studies(2500), 93, "1h").await;
+        let mut daemon = site.daemon().await;
+        daemon.status_with("a run under way", |status| status["is_running"] == true || succeeded(status)).await;
+        daemon.signal(signal);
+        assert_eq!(daemon.exit().await, 0, "{}", daemon.log());
+        site.sync(&[]).await;
+        site.assert_in_step("after a load that was stopped").await;
+    }
+}
+
+#[tokio::test]
+async fn a_pause_and_a_schedule_of_the_api_outlive_a_restart_and_a_crash() {
+    let site = site(20, 94, "1h").await;
+    let daemon = site.daemon().await;
+    daemon.status_with("the first run", succeeded).await;
+    let paused = daemon.socket.ask("POST", "/sync/pause", Some("{\"reason\": \"disk swap\", \"for\": \"2h\"}")).await;
+    assert_eq!(paused.code, 200, "{paused:?}");
+    let put = daemon.socket.ask("PUT", "/sync/schedule", Some("{\"interval_sec\": 30}")).await;
+    assert_eq!(
+        (put.code, put.json()["interval_sec"].clone(), put.json()["origin"].clone()),
+        (200, 30.into(), "api".into())
+    );
+    daemon.stop().await;
+    let daemon = site.daemon().await;
+    let status = daemon
+        .status_with("pause and schedule after a restart", |status| {
+            status["paused"] == true && status["interval_sec"] == 30
+        })
+        .await;
+    assert!(status["next_run"].is_null(), "{status}");
+    daemon.crash().await;
+    let daemon = site.daemon().await;
+    daemon
+        .status_with("pause and schedule after a crash", |status| {
+            status["paused"] == true && status["interval_sec"] == 30
+        })
+        .await;
+    assert_eq!(daemon.socket.ask("POST", "/sync/resume", None).await.code, 200);
+    let deleted = daemon.socket.ask("DELETE", "/sync/schedule", None).await;
+    assert_eq!((deleted.code, deleted.json()["origin"].clone()), (200, "file".into()));
+    daemon.stop().await;
+    let daemon = site.daemon().await;
+    daemon
+        .status_with("neither after they ended", |status| status["paused"] == false && status["interval_sec"] == 3600)
+        .await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn an_edit_of_the_file_while_it_is_down_ends_a_schedule_of_the_api() {
+    let mut site = site(20, 95, "1h").await;
+    let daemon = site.daemon().await;
+    daemon.status_with("the first run", succeeded).await;
+    assert_eq!(daemon.socket.ask("PUT", "/sync/schedule", Some("{\"interval_sec\": 30}")).await.code, 200);
+    daemon.stop().await;
+    site.settings.interval = "2h";
+    let daemon = site.daemon().await;
+    daemon.status_with("the file's new value", |status| status["interval_sec"] == 7200).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_second_daemon_on_the_same_socket_does_not_start() {
+    let site = site(10, 96, "1h").await;
+    let daemon = site.daemon().await;
+    let mut second = crate::harness::daemon::Daemon::spawn(&site, &[]);
+    assert_eq!(second.exit().await, 1);
+    daemon.status_with("the first one is untouched", succeeded).await;
+    daemon.stop().await;
+}

@@ -1,0 +1,146 @@
+//! Rows that go, rows that come back, and the brake.
+
+use crate::harness::archive::Val;
+use crate::harness::compare::Gone;
+use crate::harness::db::Cells;
+use crate::harness::edit;
+use crate::harness::generate;
+use crate::harness::mutate::{self, Change};
+use crate::harness::random::{self, Random};
+use crate::harness::shape::{Dialect, Shape};
+use crate::harness::site::Site;
+
+async fn loaded(studies: u32, seed: u64) -> Site {
+    let mut site = Site::new(Shape::release("5.35.0"), random::seed(seed)).await;
+    generate::fill(&mut site.archive, studies).await;
+    site.sync(&[]).await;
+    site
+}
+
+#[tokio::test]
+async fn the_brake_stops_before_the_first_delete_until_somebody_allows_it() {
+    for brake in [(3, 100.0), (1_000_000, 5.0)] {
+        let mut site = loaded(100, 51).await;
+        site.settings.brake = brake;
+        edit::delete_studies(&mut site.archive, "pk % 3 = 0 AND pk NOT IN (SELECT min(pk) FROM study)").await;
+        Change::Rename.apply(&mut site.archive).await;
+        Change::NewStudy.apply(&mut site.archive).await;
+        let stopped = site.once(&["--mode", "full"]).await;
+        assert_eq!(stopped.code, 1, "{stopped:#?}");
+        assert!(
+            stopped.records().iter().any(|record| {
+                record["success"] == false
+                    && record["error"].as_str().is_some_and(|error| {
+                        error.contains("allow") && error.chars().any(|character| character.is_ascii_digit())
+                    })
+            }),
+            "the error says how many and what to do: {stopped:#?}"
+        );
+        assert_eq!(stopped.count("study", "deleted") + stopped.count("series", "deleted"), 0);
+        let dead = "SELECT count(*) FROM rbac_study WHERE deleted_at IS NOT NULL";
+        assert_eq!(site.target().await.numbers(dead).await, [0], "deleted past the brake");
+        only_deletes_are_missing(&mut site).await;
+        assert_eq!(site.once(&["--mode", "full"]).await.code, 1, "the brake holds until it is lifted");
+        site.sync(&["--mode", "full", "--allow-deletes"]).await;
+        site.assert_in_step("after the deletes were allowed").await;
+        assert_eq!(site.sync(&["--mode", "full"]).await.changed(), 0);
+    }
+}
+
+/// All else was applied although the brake held.
+async fn only_deletes_are_missing(site: &mut Site) {
+    let text = site.verdict().await.expect_err("the deletes are still to come");
+    let counts = text.lines().skip(1).take_while(|line| line.starts_with("  "));
+    let other: Vec<&str> = counts.filter(|line| !line.ends_with(": live") && !line.contains(": parent")).collect();
+    assert!(other.is_empty(), "{other:#?}");
+}
+
+#[tokio::test]
+async fn an_emptied_archive_does_not_empty_the_target() {
+    let mut site = loaded(60, 52).await;
+    site.settings.brake = (500, 5.0);
+    edit::delete_studies(&mut site.archive, "1 = 1").await;
+    for mode in ["delta", "full", "delta", "full"] {
+        site.once(&["--mode", mode]).await;
+    }
+    let dead = "SELECT count(*) FROM rbac_study WHERE deleted_at IS NOT NULL";
+    assert_eq!(site.target().await.numbers(dead).await, [0]);
+}
+
+#[tokio::test]
+async fn remove_mode_leaves_no_tombstone() {
+    for target in [Dialect::Postgres, Dialect::Sqlite] {
+        let seed = random::seed(53);
+        let mut site = Site::between(Dialect::Postgres, target, Shape::release("5.35.0"), seed).await;
+        site.settings.deletes = Gone::Removed;
+        generate::fill(&mut site.archive, 120).await;
+        site.sync(&[]).await;
+        site.assert_in_step("after the first load").await;
+        let mut random = Random::new(seed);
+        for round in 0..4 {
+            for _ in 0..15 {
+                random.choose(&mutate::ALL).apply(&mut site.archive).await;
+            }
+            site.sync(&["--mode", if round == 0 { "delta" } else { "full" }]).await;
+            if round > 0 {
+                site.assert_in_step("after changes in remove mode").await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_study_being_deleted_counts_as_deleted_and_comes_back() {
+    let mut site = loaded(60, 54).await;
+    let study = "SELECT pk FROM study WHERE NOT study_deleting AND pk IN (SELECT study_fk FROM series)";
+    let study = site.archive.pick(study).await.unwrap();
+    let before = row(&site, "rbac_study", study).await;
+    site.archive.update("study", study, &[("study_deleting", Val::Bool(true))]).await;
+    let run = site.sync(&["--mode", "full"]).await;
+    assert_eq!(run.count("study", "deleted"), 1);
+    assert!(row(&site, "rbac_study", study).await["deleted_at"].is_some());
+    site.assert_in_step("while it is being deleted").await;
+    site.archive.update("study", study, &[("study_deleting", Val::Bool(false))]).await;
+    site.archive.bump("study", study).await;
+    site.sync(&["--mode", "delta"]).await;
+    let after = row(&site, "rbac_study", study).await;
+    assert_eq!(after["deleted_at"], None);
+    assert_eq!(after["id"], before["id"]);
+    site.assert_in_step("after it came back").await;
+}
+
+#[tokio::test]
+async fn a_study_stored_again_stays_the_same_row() {
+    let mut site = loaded(60, 55).await;
+    let ids = |rows: Vec<Cells>| {
+        rows.into_iter().map(|row| (row["study_uid"].clone(), row["id"].clone())).collect::<Vec<_>>()
+    };
+    let query = "SELECT study_uid, id FROM rbac_study ORDER BY study_uid";
+    let before = ids(site.target().await.rows(query).await);
+    for _ in 0..5 {
+        Change::Reimport.apply(&mut site.archive).await;
+    }
+    site.sync(&["--mode", "delta"]).await;
+    site.assert_in_step("after re-imports").await;
+    assert_eq!(ids(site.target().await.rows(query).await), before);
+    // Deleted, noticed, and only then stored again.
+    Change::DeleteStudy.apply(&mut site.archive).await;
+    site.sync(&["--mode", "delta"]).await;
+    let dead = site.target().await.rows("SELECT study_uid, id FROM rbac_study WHERE deleted_at IS NOT NULL").await;
+    let uid = dead.iter().max_by_key(|row| row["id"].clone()).unwrap()["study_uid"].clone().unwrap();
+    let patient = site.archive.pick("SELECT pk FROM patient").await.unwrap();
+    let mut batch = crate::harness::store::Batch::default();
+    if site.archive.db.numbers(&format!("SELECT pk FROM study WHERE study_iuid = '{uid}'")).await.is_empty() {
+        batch.study(&mut site.archive, patient, &uid);
+        batch.write(&mut site.archive).await;
+    }
+    site.sync(&["--mode", "delta"]).await;
+    site.assert_in_step("after a study came back").await;
+    assert_eq!(ids(site.target().await.rows(query).await), before);
+}
+
+async fn row(site: &Site, table: &str, source_pk: i64) -> Cells {
+    let mut rows = site.target().await.rows(&format!("SELECT * FROM {table} WHERE source_pk = {source_pk}")).await;
+    assert_eq!(rows.len(), 1, "{table} with source_pk {source_pk}");
+    rows.remove(0)
+}

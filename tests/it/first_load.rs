@@ -1,0 +1,97 @@
+//! The first run of a source: everything arrives, and a second run finds nothing to do.
+
+use crate::harness::db::{Cells, Db};
+use crate::harness::generate;
+use crate::harness::random;
+use crate::harness::shape::{Dialect, Shape};
+use crate::harness::site::Site;
+
+#[tokio::test]
+async fn every_shape_of_archive_arrives_whole() {
+    let seed = random::seed(21);
+    for shape in Shape::all() {
+        let mut site = Site::new(shape, seed).await;
+        arrives_whole(&mut site, 150).await;
+    }
+}
+
+#[tokio::test]
+async fn a_postgres_archive_arrives_in_sqlite() {
+    for shape in [Shape::before_5_23(), Shape::release("5.35.0")] {
+        let mut site = Site::between(Dialect::Postgres, Dialect::Sqlite, shape, random::seed(22)).await;
+        arrives_whole(&mut site, 200).await;
+    }
+}
+
+#[tokio::test]
+async fn an_sqlite_archive_arrives_in_either_database() {
+    for target in [Dialect::Sqlite, Dialect::Postgres] {
+        let mut site = Site::between(Dialect::Sqlite, target, Shape::release("5.35.0"), random::seed(23)).await;
+        arrives_whole(&mut site, 200).await;
+    }
+}
+
+#[tokio::test]
+async fn an_archive_of_many_pages_arrives_whole() {
+    let mut site = Site::new(Shape::release("5.35.0"), random::seed(24)).await;
+    arrives_whole(&mut site, random::studies(6000)).await;
+}
+
+#[tokio::test]
+async fn an_empty_archive_is_a_success() {
+    let mut site = Site::new(Shape::release("5.34.3"), random::seed(25)).await;
+    assert_eq!(site.sync(&[]).await.changed(), 0);
+    site.assert_in_step("nothing at all").await;
+    generate::fill(&mut site.archive, 30).await;
+    site.sync(&[]).await;
+    site.assert_in_step("first studies after an empty start").await;
+}
+
+#[tokio::test]
+async fn a_dry_run_says_what_would_change_and_writes_nothing() {
+    let mut site = Site::new(Shape::release("5.35.0"), random::seed(26)).await;
+    generate::fill(&mut site.archive, 60).await;
+    let dry = site.sync(&["--dry-run"]).await;
+    let mut target = site.target().await;
+    for table in TABLES {
+        assert_eq!(target.table(table).await.len(), 0, "{table} after a dry run");
+    }
+    let wet = site.sync(&[]).await;
+    for level in ["patient", "study", "series"] {
+        assert_eq!(dry.count(level, "inserted"), wet.count(level, "inserted"), "{level}");
+    }
+    site.assert_in_step("after the real run").await;
+}
+
+async fn arrives_whole(site: &mut Site, studies: u32) {
+    generate::fill(&mut site.archive, studies).await;
+    let first = site.sync(&[]).await;
+    site.assert_in_step("after the first load").await;
+    let mut target = site.target().await;
+    for (level, table) in [("patient", "rbac_patient"), ("study", "rbac_study"), ("series", "rbac_series")] {
+        let live = target.rows(&format!("SELECT id FROM {table} WHERE deleted_at IS NULL")).await.len();
+        assert_eq!(first.count(level, "inserted"), live as u64, "{level}");
+    }
+    let before = physical_rows(&mut target).await;
+    for mode in ["delta", "full"] {
+        let again = site.sync(&["--mode", mode]).await;
+        assert_eq!(again.changed(), 0, "{mode} in {}: {}", site.archive.shape.name, again.output);
+        assert!(physical_rows(&mut target).await == before, "a {mode} run wrote rows that were equal");
+    }
+    site.assert_in_step("after runs without a change").await;
+}
+
+const TABLES: [&str; 6] =
+    ["rbac_source", "rbac_institution", "rbac_patient", "rbac_patient_identifier", "rbac_study", "rbac_series"];
+
+/// Every row with its place and transaction, which any write would change; in SQLite the rows themselves.
+async fn physical_rows(target: &mut Db) -> Vec<Vec<Cells>> {
+    let place = if matches!(target, Db::Postgres(_)) { "ctid, xmin, " } else { "" };
+    let mut tables = Vec::new();
+    for table in TABLES {
+        let mut rows = target.rows(&format!("SELECT {place}t.* FROM {table} t")).await;
+        rows.sort();
+        tables.push(rows);
+    }
+    tables
+}

@@ -1,0 +1,98 @@
+//! A session of the tests in either database; every value is read as text.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow};
+use sqlx::{AssertSqlSafe, Column, ConnectOptions, Row, ValueRef, raw_sql};
+
+/// One row: column to text, `None` for NULL.
+pub(crate) type Cells = BTreeMap<String, Option<String>>;
+
+#[derive(Debug)]
+pub(crate) enum Db {
+    Postgres(PgConnection),
+    Sqlite(SqliteConnection),
+}
+
+impl Db {
+    pub(crate) async fn postgres(socket: &Path, port: u16, user: &str, database: &str) -> Self {
+        let options = PgConnectOptions::new_without_pgpass().socket(socket).port(port).username(user);
+        Self::Postgres(options.database(database).connect().await.unwrap())
+    }
+
+    /// Opens or creates a file.
+    pub(crate) async fn sqlite(path: &Path) -> Self {
+        let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
+        let options = options.journal_mode(SqliteJournalMode::Wal).busy_timeout(std::time::Duration::from_secs(30));
+        Self::Sqlite(options.connect().await.unwrap())
+    }
+
+    /// Runs any number of statements.
+    pub(crate) async fn run(&mut self, sql: &str) {
+        let statements = AssertSqlSafe(sql.to_owned());
+        let done = match self {
+            Self::Postgres(session) => raw_sql(statements).execute(session).await.map(|_| ()),
+            Self::Sqlite(session) => raw_sql(statements).execute(session).await.map(|_| ()),
+        };
+        done.unwrap_or_else(|error| panic!("{error}\nin: {}", sql.chars().take(2000).collect::<String>()));
+    }
+
+    pub(crate) async fn rows(&mut self, sql: &str) -> Vec<Cells> {
+        let query = AssertSqlSafe(sql.to_owned());
+        let rows = match self {
+            Self::Postgres(session) => {
+                raw_sql(query).fetch_all(session).await.map(|rows| rows.iter().map(postgres_cells).collect())
+            }
+            Self::Sqlite(session) => {
+                raw_sql(query).fetch_all(session).await.map(|rows| rows.iter().map(sqlite_cells).collect())
+            }
+        };
+        rows.unwrap_or_else(|error| panic!("{error}\nin: {sql}"))
+    }
+
+    /// The first column of the first row.
+    pub(crate) async fn value(&mut self, sql: &str) -> Option<String> {
+        self.rows(sql).await.into_iter().next()?.into_values().next()?
+    }
+
+    /// Numbers of a query with one column.
+    pub(crate) async fn numbers(&mut self, sql: &str) -> Vec<i64> {
+        let rows = self.rows(sql).await;
+        let cells = rows.into_iter().flat_map(BTreeMap::into_values);
+        cells.map(|cell| cell.unwrap().parse().expect("a number")).collect()
+    }
+
+    /// The tables that the session sees.
+    pub(crate) async fn tables(&mut self) -> BTreeSet<String> {
+        let sql = match self {
+            Self::Postgres(_) => "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()",
+            Self::Sqlite(_) => "SELECT name FROM sqlite_master WHERE type = 'table'",
+        };
+        self.rows(sql).await.into_iter().filter_map(|row| row.into_values().next()?).collect()
+    }
+
+    /// All rows of a table; none where it does not exist.
+    pub(crate) async fn table(&mut self, name: &str) -> Vec<Cells> {
+        if self.tables().await.contains(name) { self.rows(&format!("SELECT * FROM {name}")).await } else { Vec::new() }
+    }
+}
+
+/// The protocol of `raw_sql` carries text.
+fn postgres_cells(row: &PgRow) -> Cells {
+    let cell = |column: &sqlx::postgres::PgColumn| {
+        let value = row.try_get_raw(column.ordinal()).unwrap();
+        let text = if value.is_null() { None } else { Some(value.as_str().unwrap().to_owned()) };
+        (column.name().to_owned(), text)
+    };
+    row.columns().iter().map(cell).collect()
+}
+
+/// SQLite turns any value into text when it is asked for text.
+fn sqlite_cells(row: &SqliteRow) -> Cells {
+    let cell = |column: &sqlx::sqlite::SqliteColumn| {
+        (column.name().to_owned(), row.try_get_unchecked::<Option<String>, _>(column.ordinal()).unwrap())
+    };
+    row.columns().iter().map(cell).collect()
+}

@@ -1,0 +1,108 @@
+//! Statements behind the changes of an archive: names in place, access control IDs, deletes, re-imports.
+
+use std::collections::BTreeSet;
+
+use super::archive::{Archive, Val};
+use super::names;
+use super::store::{self, Batch, access_column, child_table};
+
+/// Changes the name that the row points to in place, or gives it one. The bump is the caller's.
+pub(crate) async fn rename(archive: &mut Archive, table: &str, pk: i64, link: &str) {
+    let number = archive.next_key();
+    let name = names::person(&mut archive.random, number);
+    let known = archive.pick(&format!("SELECT {link} FROM {table} WHERE pk = {pk} AND {link} IS NOT NULL")).await;
+    if let Some(known) = known {
+        let fields: Vec<(&str, Val)> = store::name_fields(&name).into_iter().collect();
+        archive.update("person_name", known, &fields).await;
+    } else {
+        let mut batch = Batch::default();
+        let new = batch.name(archive, &name);
+        batch.write(archive).await;
+        archive.update(table, pk, &[(link, Val::Int(new))]).await;
+    }
+}
+
+/// New access control IDs for some studies or series, in the form of the archive.
+pub(crate) async fn change_access(archive: &mut Archive, level: &str, count: usize, bumped: bool) -> Option<()> {
+    let mut ids = names::access_ids(&mut archive.random);
+    if archive.shape.table(child_table(level)).is_none() {
+        archive.shape.column(level, "access_control_id")?;
+        ids.truncate(1);
+    }
+    for _ in 0..count {
+        let pk = archive.pick(&format!("SELECT pk FROM {level}")).await?;
+        archive.update(level, pk, &[("access_control_id", access_column(&ids))]).await;
+        if archive.shape.table(child_table(level)).is_some() {
+            archive.db.run(&format!("DELETE FROM {} WHERE {level}_fk = {pk}", child_table(level))).await;
+            let mut batch = Batch::default();
+            ids.iter().for_each(|id| batch.access_child(level, pk, id));
+            batch.write(archive).await;
+        }
+        if bumped {
+            archive.bump(level, pk).await;
+        }
+    }
+    Some(())
+}
+
+/// Series that match, with what hangs on them.
+pub(crate) async fn delete_series(archive: &mut Archive, condition: &str) {
+    if archive.shape.table("series_access_control_id").is_some() {
+        let children = "DELETE FROM series_access_control_id WHERE series_fk IN (SELECT pk FROM series WHERE";
+        archive.db.run(&format!("{children} {condition})")).await;
+    }
+    archive.db.run(&format!("DELETE FROM series WHERE {condition}")).await;
+}
+
+/// Studies that match, with their series.
+pub(crate) async fn delete_studies(archive: &mut Archive, condition: &str) {
+    delete_series(archive, &format!("study_fk IN (SELECT pk FROM study WHERE {condition})")).await;
+    if archive.shape.table("study_access_control_id").is_some() {
+        let children = "DELETE FROM study_access_control_id WHERE study_fk IN (SELECT pk FROM study WHERE";
+        archive.db.run(&format!("{children} {condition})")).await;
+    }
+    archive.db.run(&format!("DELETE FROM study WHERE {condition}")).await;
+}
+
+/// A patient with all that are merged into it, their identifiers and their studies.
+pub(crate) async fn delete_patient(archive: &mut Archive) -> Option<()> {
+    let mut gone = BTreeSet::from([archive.pick("SELECT pk FROM patient").await?]);
+    loop {
+        let list = list(&gone);
+        let merged = archive.db.numbers(&format!("SELECT pk FROM patient WHERE merge_fk IN ({list})")).await;
+        let before = gone.len();
+        gone.extend(merged);
+        if gone.len() == before {
+            break;
+        }
+    }
+    let list = list(&gone);
+    delete_studies(archive, &format!("patient_fk IN ({list})")).await;
+    if archive.shape.has("patient_id", "patient_fk") {
+        archive.db.run(&format!("DELETE FROM patient_id WHERE patient_fk IN ({list})")).await;
+    }
+    archive.db.run(&format!("UPDATE patient SET merge_fk = NULL WHERE pk IN ({list})")).await;
+    archive.db.run(&format!("DELETE FROM patient WHERE pk IN ({list})")).await;
+    Some(())
+}
+
+/// A study deleted and stored again: the same UIDs, new keys, new times.
+pub(crate) async fn reimport(archive: &mut Archive) -> Option<()> {
+    let study = archive.pick("SELECT pk FROM study").await?;
+    let rows = archive.db.rows(&format!("SELECT study_iuid, patient_fk FROM study WHERE pk = {study}")).await;
+    let uid = rows[0]["study_iuid"].clone()?;
+    let patient: i64 = rows[0]["patient_fk"].as_ref()?.parse().ok()?;
+    let series = archive.db.rows(&format!("SELECT series_iuid FROM series WHERE study_fk = {study} ORDER BY pk")).await;
+    delete_studies(archive, &format!("pk = {study}")).await;
+    let mut batch = Batch::default();
+    let study = batch.study(archive, patient, &uid);
+    for row in series {
+        batch.series(archive, study, row["series_iuid"].as_deref()?);
+    }
+    batch.write(archive).await;
+    Some(())
+}
+
+fn list(keys: &BTreeSet<i64>) -> String {
+    keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,18 @@
+//! What the scenarios stand on: databases, archives, the judge, and the program itself.
+
+pub(crate) mod archive;
+pub(crate) mod cluster;
+pub(crate) mod compare;
+pub(crate) mod daemon;
+pub(crate) mod db;
+pub(crate) mod edit;
+pub(crate) mod generate;
+pub(crate) mod http;
+pub(crate) mod mutate;
+pub(crate) mod names;
+pub(crate) mod oracle;
+pub(crate) mod random;
+pub(crate) mod shape;
+pub(crate) mod site;
+pub(crate) mod store;
+pub(crate) mod wait;
