@@ -72,8 +72,9 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Failur
     let mut edges = JoinSet::new();
     edges.spawn(signals.forward(handle.clone(), stop.clone()));
     edges.spawn(follow(changes, handle.clone()));
+    let mut reporting = JoinSet::new();
     if systemd::is_listening() {
-        edges.spawn(systemd::report(handle, supervisor.pulse, end.clone()));
+        reporting.spawn(systemd::report(handle, supervisor.pulse, end.clone()));
     }
 
     let mut drained = supervisor.task;
@@ -87,6 +88,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Failur
     };
     end.cancel();
     while serving.join_next().await.is_some() {}
+    while reporting.join_next().await.is_some() {}
     tracing::info!("stopped");
     outcome
 }

@@ -53,7 +53,13 @@ async fn report_to(
     let (mut stopping, mut supervised) = (false, true);
     loop {
         tokio::select! {
-            () = done.cancelled() => return,
+            () = done.cancelled() => {
+                // A drain can be over before its beginning was seen.
+                if !stopping {
+                    send(&[NotifyState::Stopping]);
+                }
+                return;
+            }
             changed = snapshots.changed(), if supervised => {
                 supervised = changed.is_ok();
                 let snapshot = snapshots.borrow_and_update().clone();
@@ -118,7 +124,7 @@ fn status_line(snapshot: &Snapshot) -> String {
         parts.push("configuration refused, the old one stays in effect".to_owned());
     }
     if status.target.reachable == Some(false) {
-        parts.push(status.target.error.clone().unwrap_or_else(|| "the target does not answer".to_owned()));
+        parts.push(format!("target: {}", status.target.error.as_deref().unwrap_or("no answer")));
     }
     for source in &status.sources {
         let state = match (source.consecutive_failures, source.last_success) {

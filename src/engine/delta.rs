@@ -7,6 +7,7 @@ use super::cursor::{advance, begin};
 use super::project::STUDIES;
 use super::sweep::START;
 use super::{Error, Run};
+use crate::model::{Links, survivor};
 use crate::source::{Hint, Level};
 use crate::target::Cursor;
 
@@ -58,18 +59,29 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Everyone along the chains of merges of these patients, as they are and as the target has them: whom
+    /// a chain leads to may have changed for all of them, and in the target their studies belong to the
+    /// survivor.
+    async fn family(&mut self, mut pks: Vec<i64>) -> Result<Vec<i64>, Error> {
+        let mut links = Links::new();
+        self.snapshot.follow_merges(pks.iter().copied(), &mut links).await?;
+        let former = self.target.survivors_of(&pks).await?;
+        let survivors: Vec<i64> = pks.iter().map(|pk| survivor(*pk, &links)).chain(former).collect();
+        pks.extend(survivors);
+        self.snapshot.with_merged_into(&pks).await
+    }
+
     async fn look_again(&mut self, level: Level, hints: &[Hint]) -> Result<(), Error> {
         let pks: Vec<i64> = hints.iter().map(|hint| hint.look_at).collect();
         if level != Level::Patient {
             return self.studies(&pks).await;
         }
-        // Whom a chain of merges leads to may have changed for everyone along it.
-        let affected = self.snapshot.with_merged_into(&pks).await?;
-        self.patients(&affected).await?;
-        let studies = self.snapshot.studies_of_patients(&affected).await?;
+        let family = self.family(pks).await?;
+        self.patients(&family).await?;
+        let studies = self.snapshot.studies_of_patients(&family).await?;
         self.studies(&studies).await?;
         let there: HashSet<i64> = studies.into_iter().collect();
-        let live = self.target.live_studies_of(&affected).await?;
+        let live = self.target.live_studies_of(&family).await?;
         self.studies_missing(live.into_iter().filter(|study| !there.contains(&study.source_pk)).collect()).await
     }
 }

@@ -145,14 +145,14 @@ impl<'a> Snapshot<'a> {
         Ok(())
     }
 
-    /// `pks` and every patient whose chain of merges leads to one of them.
+    /// `pks` and every patient whose chain of merges leads to one of them, each once.
     ///
     /// # Errors
     /// The database failed.
     pub async fn with_merged_into(&mut self, pks: &[i64]) -> Result<Vec<i64>, Error> {
-        let mut all: Vec<i64> = pks.to_vec();
-        let mut seen: HashSet<i64> = pks.iter().copied().collect();
-        let mut ask = pks.to_vec();
+        let mut seen = HashSet::new();
+        let mut ask: Vec<i64> = pks.iter().copied().filter(|pk| seen.insert(*pk)).collect();
+        let mut all = ask.clone();
         while !ask.is_empty() {
             let found = self.lease.fetch(&self.queries.merged_into, &[Param::Ints(&ask)], |cells| cells.key(0)).await?;
             ask = found.into_iter().filter(|pk| seen.insert(*pk)).collect();

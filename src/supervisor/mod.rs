@@ -280,16 +280,34 @@ impl<O: Outside> Supervisor<O> {
             return;
         }
         match command {
-            Command::Run(request, reply) => drop(reply.send(self.admit(&request))),
-            Command::Cancel(reply) => drop(reply.send(self.cancel())),
-            Command::Pause(request, reply) => drop(reply.send(Ok(self.pause(request)))),
+            Command::Run(request, reply) => {
+                let admitted = self.admit(&request);
+                self.answer(reply, admitted);
+            }
+            Command::Cancel(reply) => {
+                let cancelled = self.cancel();
+                self.answer(reply, cancelled);
+            }
+            Command::Pause(request, reply) => {
+                let pause = self.pause(request);
+                self.answer(reply, Ok(pause));
+            }
             Command::Resume(reply) => {
                 self.resume();
-                drop(reply.send(Ok(())));
+                self.answer(reply, Ok(()));
             }
-            Command::SetInterval(interval, reply) => drop(reply.send(Ok(self.set_interval(interval)))),
+            Command::SetInterval(interval, reply) => {
+                let schedule = self.set_interval(interval);
+                self.answer(reply, Ok(schedule));
+            }
             Command::Reload(trigger, reply) => self.ask_reload(trigger, reply),
         }
+    }
+
+    /// Who got an answer finds it true in the next snapshot that it reads.
+    fn answer<T>(&mut self, reply: oneshot::Sender<T>, answer: T) {
+        self.publish();
+        drop(reply.send(answer));
     }
 
     fn done(&mut self, done: Done<O>) {

@@ -105,10 +105,8 @@ impl<O: Outside> Supervisor<O> {
             Err(errors) => self.refuse(trigger, errors),
         };
         self.metrics.reloaded(trigger, &outcome);
-        // Who asks next must see the new state, also in a snapshot.
-        self.publish();
         let _ = self.edges.send(ReloadEdge::End);
-        askers.into_iter().for_each(|reply| drop(reply.send(Ok(outcome.clone()))));
+        askers.into_iter().for_each(|reply| self.answer(reply, Ok(outcome.clone())));
         if let Some((trigger, askers)) = self.reloads.next.take() {
             self.begin_reload(trigger, askers);
         }

@@ -86,6 +86,20 @@ impl TargetSession<'_> {
         Ok(ids)
     }
 
+    /// The archive's pks of the patients that these were merged into, as the target has it.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn survivors_of(&mut self, source_pks: &[i64]) -> Result<Vec<i64>, Error> {
+        let sql = format!(
+            "SELECT s.source_pk FROM rbac_patient p JOIN rbac_patient s ON s.id = p.merged_into_fk \
+             WHERE {} AND p.source_fk = $2",
+            self.any("p.source_pk")
+        );
+        let params = [Param::Ints(source_pks), Param::int(self.source_fk)];
+        self.read(sql, &params, |cells| cells.key(0)).await
+    }
+
     /// Studies by UID.
     ///
     /// # Errors
@@ -194,9 +208,12 @@ impl TargetSession<'_> {
                 let mut rest = rows;
                 while let Some(&size) = SQLITE_CHUNKS.iter().find(|&&size| size <= rest.len()) {
                     let (chunk, behind) = rest.split_at(size);
-                    let sql = format!("{into} {}{conflict}", values(columns.len(), constants.len(), size));
-                    let mut params: Vec<Param<'_>> = constants.iter().map(|(_, c)| self.constant(*c)).collect();
-                    params.extend(chunk.iter().flatten().map(|value| Param::Cell(*value)));
+                    let sql = format!("{into} {}{conflict}", values(names.len(), size));
+                    let mut params: Vec<Param<'_>> = Vec::with_capacity(names.len() * size);
+                    for row in chunk {
+                        params.extend(row.iter().map(|value| Param::Cell(*value)));
+                        params.extend(constants.iter().map(|(_, constant)| self.constant(*constant)));
+                    }
                     self.write(sql, &params).await?;
                     rest = behind;
                 }
@@ -238,14 +255,10 @@ fn unnest(columns: &[Column], constants: usize) -> String {
     format!("SELECT u.*{constants} FROM UNNEST({}) AS u", arrays.join(", "))
 }
 
-/// Rows of cells, each followed by the constants, which are the first parameters.
-fn values(columns: usize, constants: usize, rows: usize) -> String {
-    let shared: String = (1..=constants).map(|index| format!(", ${index}")).collect();
-    let row = |row: usize| {
-        let cells: Vec<String> = (1..=columns).map(|index| format!("${}", constants + row * columns + index)).collect();
-        format!("({}{shared})", cells.join(", "))
-    };
-    format!("VALUES {}", (0..rows).map(row).collect::<Vec<_>>().join(", "))
+/// Rows of anonymous parameters: SQLite looks through a list of all names for each named one.
+fn values(columns: usize, rows: usize) -> String {
+    let row = format!("({})", vec!["?"; columns].join(", "));
+    format!("VALUES {}", vec![row.as_str(); rows].join(", "))
 }
 
 #[cfg(test)]
@@ -253,8 +266,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_number_constants_first_and_repeat_them_in_each_row() {
-        assert_eq!(values(2, 1, 2), "VALUES ($2, $3, $1), ($4, $5, $1)");
+    fn values_has_a_parameter_for_each_cell() {
+        assert_eq!(values(3, 2), "VALUES (?, ?, ?), (?, ?, ?)");
     }
 
     #[test]
