@@ -128,3 +128,15 @@ async fn a_study_deleted_from_a_merged_patient_is_noticed_by_a_delta() {
     site.sync(&["--mode", "delta"]).await;
     site.assert_in_step("after the delete").await;
 }
+
+#[tokio::test]
+async fn a_study_deleted_from_a_patient_that_was_unmerged_is_noticed_by_a_delta() {
+    let mut site = Site::new(Shape::release("5.35.0"), random::seed(65)).await;
+    let p = patients(&mut site, 3).await;
+    merge(&mut site, p[0], Some(p[1])).await;
+    out_of_overlap(&mut site, p[2]).await;
+    edit::delete_studies(&mut site.archive, &format!("patient_fk = {}", p[0])).await;
+    merge(&mut site, p[0], None).await;
+    site.sync(&["--mode", "delta"]).await;
+    site.assert_in_step("after the delete").await;
+}
