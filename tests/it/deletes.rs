@@ -1,5 +1,7 @@
 //! Rows that go, rows that come back, and the brake.
 
+use std::collections::BTreeSet;
+
 use crate::harness::archive::Val;
 use crate::harness::compare::Gone;
 use crate::harness::db::Cells;
@@ -9,6 +11,7 @@ use crate::harness::mutate::{self, Change};
 use crate::harness::random::{self, Random};
 use crate::harness::shape::{Dialect, Shape};
 use crate::harness::site::Site;
+use crate::harness::store::Batch;
 
 async fn loaded(studies: u32, seed: u64) -> Site {
     let mut site = Site::new(Shape::release("5.35.0"), random::seed(seed)).await;
@@ -112,31 +115,39 @@ async fn a_study_being_deleted_counts_as_deleted_and_comes_back() {
 #[tokio::test]
 async fn a_study_stored_again_stays_the_same_row() {
     let mut site = loaded(60, 55).await;
-    let ids = |rows: Vec<Cells>| {
-        rows.into_iter().map(|row| (row["study_uid"].clone(), row["id"].clone())).collect::<Vec<_>>()
-    };
-    let query = "SELECT study_uid, id FROM rbac_study ORDER BY study_uid";
-    let before = ids(site.target().await.rows(query).await);
+    let before = ids(&site).await;
     for _ in 0..5 {
         Change::Reimport.apply(&mut site.archive).await;
     }
     site.sync(&["--mode", "delta"]).await;
     site.assert_in_step("after re-imports").await;
-    assert_eq!(ids(site.target().await.rows(query).await), before);
-    // Deleted, noticed, and only then stored again.
-    Change::DeleteStudy.apply(&mut site.archive).await;
-    site.sync(&["--mode", "delta"]).await;
-    let dead = site.target().await.rows("SELECT study_uid, id FROM rbac_study WHERE deleted_at IS NOT NULL").await;
-    let uid = dead.iter().max_by_key(|row| row["id"].clone()).unwrap()["study_uid"].clone().unwrap();
+    let after = ids(&site).await;
+    assert!(before.is_subset(&after), "{before:?} became {after:?}");
+}
+
+#[tokio::test]
+async fn a_study_that_comes_back_under_a_new_key_is_the_same_row_without_its_tombstone() {
+    let mut site = loaded(60, 56).await;
+    let before = ids(&site).await;
+    let study = site.archive.pick("SELECT pk FROM study WHERE NOT study_deleting").await.unwrap();
+    let uid = format!("SELECT study_iuid FROM study WHERE pk = {study}");
+    let uid = site.archive.db.value(&uid).await.unwrap();
+    edit::delete_studies(&mut site.archive, &format!("pk = {study}")).await;
+    site.sync(&["--mode", "full"]).await;
+    assert!(row(&site, "rbac_study", study).await["deleted_at"].is_some());
     let patient = site.archive.pick("SELECT pk FROM patient").await.unwrap();
-    let mut batch = crate::harness::store::Batch::default();
-    if site.archive.db.numbers(&format!("SELECT pk FROM study WHERE study_iuid = '{uid}'")).await.is_empty() {
-        batch.study(&mut site.archive, patient, &uid);
-        batch.write(&mut site.archive).await;
-    }
+    let mut batch = Batch::default();
+    let again = batch.study(&mut site.archive, patient, &uid);
+    batch.write(&mut site.archive).await;
     site.sync(&["--mode", "delta"]).await;
-    site.assert_in_step("after a study came back").await;
-    assert_eq!(ids(site.target().await.rows(query).await), before);
+    site.assert_in_step("after the study came back").await;
+    assert_eq!(row(&site, "rbac_study", again).await["deleted_at"], None);
+    assert_eq!(ids(&site).await, before);
+}
+
+/// UID and ID of each study in the target.
+async fn ids(site: &Site) -> BTreeSet<Cells> {
+    site.target().await.rows("SELECT study_uid, id FROM rbac_study").await.into_iter().collect()
 }
 
 async fn row(site: &Site, table: &str, source_pk: i64) -> Cells {

@@ -27,6 +27,14 @@ async fn merge(site: &mut Site, from: i64, into: Option<i64>) {
     site.archive.bump("patient", from).await;
 }
 
+/// Lets time pass and syncs, so that a delta reads nothing of what was before; `bystander` is bumped.
+async fn out_of_overlap(site: &mut Site, bystander: i64) {
+    let later = site.archive.tick() + chrono::Duration::hours(1);
+    site.archive.set_clock(later);
+    site.archive.bump("patient", bystander).await;
+    site.sync(&[]).await;
+}
+
 /// `source_pk` of the patient that it is merged into.
 async fn merged_into(site: &Site, patient: i64) -> Option<i64> {
     let query = format!(
@@ -54,6 +62,7 @@ async fn a_chain_ends_at_its_last_patient_also_when_it_grows() {
     assert_eq!(merged_into(&site, p[0]).await, Some(p[1]));
     assert_eq!(owner(&mut site, p[0]).await, p[1], "a study left behind belongs to the survivor");
     // Only the middle of the chain is touched; what hangs on it follows.
+    out_of_overlap(&mut site, p[3]).await;
     merge(&mut site, p[1], Some(p[2])).await;
     site.sync(&["--mode", "delta"]).await;
     assert_eq!(merged_into(&site, p[0]).await, Some(p[2]));
@@ -61,6 +70,7 @@ async fn a_chain_ends_at_its_last_patient_also_when_it_grows() {
     assert_eq!(merged_into(&site, p[2]).await, None);
     assert_eq!(owner(&mut site, p[0]).await, p[2]);
     site.assert_in_step("after the chain grew").await;
+    out_of_overlap(&mut site, p[3]).await;
     merge(&mut site, p[1], None).await;
     site.sync(&["--mode", "delta"]).await;
     assert_eq!(merged_into(&site, p[0]).await, Some(p[1]));
@@ -71,7 +81,7 @@ async fn a_chain_ends_at_its_last_patient_also_when_it_grows() {
 #[tokio::test]
 async fn of_a_circle_the_lowest_key_survives() {
     let mut site = Site::new(Shape::release("5.29.2"), random::seed(62)).await;
-    let p = patients(&mut site, 5).await;
+    let p = patients(&mut site, 6).await;
     for (from, into) in [(p[1], p[2]), (p[2], p[3]), (p[3], p[1]), (p[4], p[3]), (p[0], p[0])] {
         merge(&mut site, from, Some(into)).await;
     }
@@ -83,6 +93,7 @@ async fn of_a_circle_the_lowest_key_survives() {
     }
     assert_eq!(merged_into(&site, p[0]).await, None, "merged into itself");
     site.assert_in_step("after the circle").await;
+    out_of_overlap(&mut site, p[5]).await;
     merge(&mut site, p[1], None).await;
     merge(&mut site, p[2], Some(p[0])).await;
     site.sync(&["--mode", "delta"]).await;
@@ -110,14 +121,22 @@ async fn a_study_deleted_from_a_merged_patient_is_noticed_by_a_delta() {
     let mut site = Site::new(Shape::release("5.35.0"), random::seed(64)).await;
     let p = patients(&mut site, 3).await;
     merge(&mut site, p[0], Some(p[1])).await;
-    // Later than the overlap, so that the delta reads nothing of the survivor.
-    let later = site.archive.tick() + chrono::Duration::hours(1);
-    site.archive.set_clock(later);
-    site.archive.bump("patient", p[2]).await;
-    site.sync(&[]).await;
+    out_of_overlap(&mut site, p[2]).await;
     // The archive bumps the patient that it knows; in the target the study belongs to the survivor.
     edit::delete_studies(&mut site.archive, &format!("patient_fk = {}", p[0])).await;
     site.archive.bump("patient", p[0]).await;
+    site.sync(&["--mode", "delta"]).await;
+    site.assert_in_step("after the delete").await;
+}
+
+#[tokio::test]
+async fn a_study_deleted_from_a_patient_that_was_unmerged_is_noticed_by_a_delta() {
+    let mut site = Site::new(Shape::release("5.35.0"), random::seed(65)).await;
+    let p = patients(&mut site, 3).await;
+    merge(&mut site, p[0], Some(p[1])).await;
+    out_of_overlap(&mut site, p[2]).await;
+    edit::delete_studies(&mut site.archive, &format!("patient_fk = {}", p[0])).await;
+    merge(&mut site, p[0], None).await;
     site.sync(&["--mode", "delta"]).await;
     site.assert_in_step("after the delete").await;
 }

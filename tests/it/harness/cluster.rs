@@ -3,6 +3,7 @@
 //! A cluster's parent is a small shell that waits on a pipe from the test process: when the process ends,
 //! however it ends, the pipe closes, and the shell stops the server and removes its folder. That holds
 //! for one process with many tests (`cargo test`) as for a process per test (`cargo nextest`).
+//! Nothing is synced to the disk, but every commit is written: a killed server loses none.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -26,7 +27,7 @@ pub(crate) const WRITER_PASSWORD: &str = "s3cret-Writer-a90c";
 const GUARD: &str = r#"
 trap "" INT HUP
 "$1/postgres" -D "$2/data" -p "$3" -c listen_addresses=127.0.0.1 -c "unix_socket_directories=$2" \
-    -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=200 \
+    -c fsync=off -c full_page_writes=off -c max_connections=200 \
     -c shared_buffers=64MB -c max_wal_size=4GB </dev/null >>"$2/log" 2>&1 &
 server=$!
 word=; read -r word
