@@ -7,7 +7,7 @@ use crate::database::{Class, Error, Param, Session, Side};
 const VERSION: i64 = 1;
 
 /// Every table of this program; a table of somebody else is never touched.
-const TABLES: [&str; 11] = [
+const TABLES: [&str; 12] = [
     "rbac_source",
     "rbac_institution",
     "rbac_patient",
@@ -15,6 +15,7 @@ const TABLES: [&str; 11] = [
     "rbac_study",
     "rbac_series",
     "sync_cursor",
+    "sync_sweep",
     "sync_run",
     "sync_control",
     "sync_sequence",
@@ -23,7 +24,7 @@ const TABLES: [&str; 11] = [
 
 /// Version 1. In braces stand types whose names differ between dialects. `id` is assigned from
 /// `sync_sequence` and never used twice, also not after a removal: other tables may refer to it.
-const VERSION_1: [&str; 20] = [
+const VERSION_1: [&str; 21] = [
     "CREATE TABLE sync_schema (version {int} NOT NULL)",
     "CREATE TABLE sync_sequence (next_id {int} NOT NULL)",
     "CREATE TABLE rbac_source (id {int} PRIMARY KEY, name {text} NOT NULL UNIQUE)",
@@ -55,6 +56,8 @@ const VERSION_1: [&str; 20] = [
     "CREATE INDEX rbac_series_institution_fk ON rbac_series (institution_fk)",
     "CREATE TABLE sync_cursor (source_fk {int} NOT NULL REFERENCES rbac_source (id), level {text} NOT NULL, \
      updated_time {fine_time}, load_pk {int}, moved_at {instant} NOT NULL, PRIMARY KEY (source_fk, level))",
+    "CREATE TABLE sync_sweep (source_fk {int} NOT NULL REFERENCES rbac_source (id), pass {text} NOT NULL, \
+     place {int} NOT NULL, started {instant}, verified_since {instant}, PRIMARY KEY (source_fk, pass))",
     "CREATE TABLE sync_run (run_id {text} PRIMARY KEY, run_trigger {text} NOT NULL, mode {text} NOT NULL, \
      source {text} NOT NULL, dry_run {bool} NOT NULL, started {instant} NOT NULL, finished {instant} NOT NULL, \
      success {bool} NOT NULL, processed {int} NOT NULL, duration_ms {int} NOT NULL, levels {text} NOT NULL, error {text})",
