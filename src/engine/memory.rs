@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use chrono::NaiveDateTime;
 
 use super::gone::Gone;
+use super::institutions::Codes;
 use crate::source::Horizon;
 use crate::target::Pass;
 
@@ -43,6 +44,9 @@ pub struct Memory {
     pub(super) passes: Option<[Pass; 3]>,
     /// What each pass under way has found gone.
     pub(super) gone: [Gone; 3],
+    /// The codes that the pass over the studies has seen; none: it did not begin in this process, and so
+    /// not all are known.
+    pub(super) codes: Option<Codes>,
     /// When the passes were last written to the target.
     pub(super) passes_kept: Option<Instant>,
     /// Rows of one page of the rolling comparison.
@@ -56,6 +60,7 @@ impl Default for Memory {
             scan_due: [None; 3],
             passes: None,
             gone: Default::default(),
+            codes: None,
             passes_kept: None,
             page: FIRST_PAGE,
         }

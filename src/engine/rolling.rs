@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
+use super::institutions::{Codes, note};
 use super::sweep::{END, START};
 use super::{Error, Run};
 use crate::source::{AccessMap, Level};
@@ -64,6 +65,9 @@ impl Run<'_> {
                 return Ok(());
             }
             pass = Pass { position: START, started: Some(now), ..pass };
+            if kind == Kind::Studies {
+                self.memory.codes = Some(Codes::default());
+            }
         }
         while pass.position < END {
             let begun = Instant::now();
@@ -77,6 +81,9 @@ impl Run<'_> {
             }
         }
         if pass.position == END {
+            if let Some(codes) = self.memory.codes.take_if(|_| kind == Kind::Studies) {
+                self.institutions.settle(&codes, &mut self.target, &mut self.uncommitted).await?;
+            }
             self.delete_gone().await?;
             self.keep(kind, Pass { position: START, started: None, verified_since: pass.started }).await?;
             self.commit().await?;
@@ -97,7 +104,13 @@ impl Run<'_> {
                 self.studies(&differing(&source, &target)).await?;
             }
             Kind::Patients => self.patients(&pks).await?,
-            Kind::Studies => self.studies(&pks).await?,
+            Kind::Studies => {
+                self.studies(&pks).await?;
+                let seen = self.institutions.take_seen();
+                if let Some(codes) = &mut self.memory.codes {
+                    seen.iter().for_each(|(name, code)| note(codes, name, code.as_ref()));
+                }
+            }
         }
         self.find_gone(level, after, upto, pks).await?;
         Ok(upto)
@@ -129,6 +142,7 @@ impl Run<'_> {
         if !self.settings.dry_run {
             self.memory.passes = Some(passes);
             self.memory.gone = Default::default();
+            self.memory.codes = None;
         }
         Ok(())
     }

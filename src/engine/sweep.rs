@@ -1,10 +1,11 @@
 //! Looking at everything, by pk: the first load, and the full run.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use chrono::Utc;
 
-use super::cursor::advance;
+use super::cursor::{advance, begin};
 use super::project::{PATIENTS, STUDIES};
 use super::{Error, Mode, Run};
 use crate::source::Level;
@@ -12,6 +13,8 @@ use crate::target::{Candidate, Cursor};
 
 /// Rows of the target that are compared with the keys of the source in one go.
 const TARGET_PAGE: usize = 10_000;
+/// No transaction of an archive is older than this; its application server ends them after minutes.
+const LONGEST_TRANSACTION: Duration = Duration::from_secs(60 * 60);
 /// Before every pk.
 pub(super) const START: i64 = i64::MIN;
 /// Behind every pk.
@@ -55,18 +58,22 @@ impl Run<'_> {
         let begun = Utc::now();
         self.sweep(Level::Patient, None).await?;
         self.sweep(Level::Study, None).await?;
-        self.institutions.settle(&mut self.target, &mut self.uncommitted).await?;
+        let codes = self.institutions.take_seen();
+        self.institutions.settle(&codes, &mut self.target, &mut self.uncommitted).await?;
         self.commit().await?;
         self.delete_gone().await?;
         self.all_verified(begun).await?;
         self.commit().await
     }
 
-    /// The largest `updated_time` of a level, but not past the clock; none of an empty table.
+    /// The largest `updated_time` of a level, but not past the clock; none of an empty table. While
+    /// transactions are under way it is taken as much earlier as they can be old: there is no earlier run
+    /// to tell when they began.
     async fn newest(&mut self, level: Level) -> Result<Option<chrono::NaiveDateTime>, Error> {
+        let under_way = self.snapshot.horizon().await?.is_some_and(|horizon| horizon.xmin < horizon.xmax);
         let now = self.snapshot.now().await?;
-        let newest = self.snapshot.newest(level).await?;
-        Ok(advance(newest, std::iter::empty(), now))
+        let newest = advance(self.snapshot.newest(level).await?, std::iter::empty(), now);
+        Ok(newest.map(|time| if under_way { begin(Some(time), LONGEST_TRANSACTION) } else { time }))
     }
 
     /// Looks at every patient, or every study, behind the place where it was interrupted.

@@ -5,6 +5,8 @@
 //!
 //! - `RBAC_SYNC_TEST_SEED=N` repeats the random choices of a failed run (every failure prints its seed).
 //! - `RBAC_SYNC_TEST_STUDIES=N` makes the larger archives larger.
+//! - `RBAC_SYNC_TEST_SECONDS=N` lets the concurrent writers of [`convergence`] write for N seconds instead of
+//!   about 25; some thousands make the long version of that test.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod harness;
@@ -12,6 +14,7 @@ mod harness;
 mod changes;
 mod commands;
 mod control;
+mod convergence;
 mod crash;
 mod daemon;
 mod deletes;
