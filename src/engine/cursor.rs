@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use chrono::{NaiveDate, NaiveDateTime, TimeDelta};
+use chrono::{LocalResult, NaiveDate, NaiveDateTime, Offset as _, TimeDelta, TimeZone as _};
+use chrono_tz::Tz;
 
 /// Before every time that an archive holds.
 pub(super) const BEGINNING: NaiveDateTime =
@@ -12,6 +13,33 @@ pub(super) const BEGINNING: NaiveDateTime =
 pub(super) fn begin(cursor: Option<NaiveDateTime>, overlap: Duration) -> NaiveDateTime {
     let overlap = TimeDelta::from_std(overlap).unwrap_or(TimeDelta::MAX);
     cursor.and_then(|cursor| cursor.checked_sub_signed(overlap)).unwrap_or(BEGINNING).max(BEGINNING)
+}
+
+/// [`begin`] on the wall clock of `zone`: where that has been set back since then, as much earlier, for
+/// hours come again that are smaller than the cursor.
+pub(super) fn begin_in(
+    zone: Tz,
+    cursor: Option<NaiveDateTime>,
+    overlap: Duration,
+    now: NaiveDateTime,
+) -> NaiveDateTime {
+    let from = begin(cursor, overlap);
+    from.checked_sub_signed(set_back(zone, from, now)).unwrap_or(BEGINNING).max(BEGINNING)
+}
+
+/// How far the clock of `zone` was set back between two of its times. A time that comes twice is taken for
+/// the first of them at the begin and for the second at the end.
+fn set_back(zone: Tz, from: NaiveDateTime, now: NaiveDateTime) -> TimeDelta {
+    // A time that was skipped does not exist; what follows it has the same offset as what comes an hour on.
+    let existing = |time: NaiveDateTime| match zone.from_local_datetime(&time) {
+        LocalResult::None => zone.from_local_datetime(&(time + TimeDelta::hours(1))),
+        result => result,
+    };
+    let (Some(first), Some(last)) = (existing(from).earliest(), existing(now).latest()) else {
+        return TimeDelta::zero();
+    };
+    let seconds = first.offset().fix().local_minus_utc() - last.offset().fix().local_minus_utc();
+    TimeDelta::seconds(i64::from(seconds.max(0)))
 }
 
 /// The cursor after rows with these times were applied. A row that is dated in the future does not move
@@ -71,6 +99,21 @@ mod tests {
     fn the_cursor_goes_back_with_the_clock_at_the_end_of_daylight_saving() {
         let cursor = Some(at("2026-10-25 02:59:58"));
         assert_eq!(advance(cursor, std::iter::empty(), at("2026-10-25 02:00:01")), Some(at("2026-10-25 02:00:01")));
+    }
+
+    #[test]
+    fn across_the_end_of_daylight_saving_a_delta_begins_an_hour_earlier() {
+        let (zone, overlap) = (chrono_tz::Europe::Berlin, Duration::from_secs(360));
+        let begin = |cursor: &str, now: &str| begin_in(zone, Some(at(cursor)), overlap, at(now));
+        // On 25 October 2026 three o'clock becomes two o'clock.
+        assert_eq!(begin("2026-10-25 02:58:00", "2026-10-25 02:30:00"), at("2026-10-25 01:52:00"));
+        assert_eq!(begin("2026-10-25 02:58:00", "2026-10-25 05:00:00"), at("2026-10-25 01:52:00"));
+        assert_eq!(begin("2026-10-25 01:30:00", "2026-10-25 03:10:00"), at("2026-10-25 00:24:00"));
+        assert_eq!(begin("2026-10-25 03:10:00", "2026-10-25 03:20:00"), at("2026-10-25 03:04:00"));
+        // On 29 March two o'clock becomes three o'clock.
+        assert_eq!(begin("2026-03-29 01:58:00", "2026-03-29 03:10:00"), at("2026-03-29 01:52:00"));
+        assert_eq!(begin("2026-03-29 03:02:00", "2026-03-29 03:10:00"), at("2026-03-29 02:56:00"));
+        assert_eq!(begin_in(zone, None, overlap, at("2026-07-01 12:00:00")), BEGINNING);
     }
 
     #[test]

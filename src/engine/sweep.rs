@@ -14,7 +14,7 @@ use crate::target::{Candidate, Cursor};
 /// Rows of the target that are compared with the keys of the source in one go.
 const TARGET_PAGE: usize = 10_000;
 /// No transaction of an archive is older than this; its application server ends them after minutes.
-const LONGEST_TRANSACTION: Duration = Duration::from_secs(60 * 60);
+pub(super) const LONGEST_TRANSACTION: Duration = Duration::from_secs(60 * 60);
 /// Before every pk.
 pub(super) const START: i64 = i64::MIN;
 /// Behind every pk.

@@ -68,6 +68,12 @@ impl<'a> Snapshot<'a> {
         Ok(())
     }
 
+    /// The zone of the archive's wall clock.
+    #[must_use]
+    pub fn time_zone(&self) -> chrono_tz::Tz {
+        self.time_zone
+    }
+
     /// The database server's clock as the archive's JVM would write it.
     ///
     /// # Errors
