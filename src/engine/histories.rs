@@ -52,8 +52,14 @@ impl World {
         self.zone.from_utc_datetime(&utc).naive_local()
     }
 
-    /// Transactions that no poll has read; `transactions` in the order of their begin.
+    /// The transactions that no poll has read.
     fn lost(&self, transactions: &[Transaction], looks: &[Look]) -> Vec<Transaction> {
+        let (read, _) = self.play(transactions, looks);
+        (0..transactions.len()).filter(|tx| !read.contains(tx)).map(|tx| transactions[tx]).collect()
+    }
+
+    /// The transactions that were read, and the cursor in the end; `transactions` in the order of their begin.
+    fn play(&self, transactions: &[Transaction], looks: &[Look]) -> (BTreeSet<usize>, Option<NaiveDateTime>) {
         let mut read = BTreeSet::new();
         let mut cursor = None;
         let (mut memory, start) = (Memory::default(), Instant::now());
@@ -85,7 +91,7 @@ impl World {
             cursor = hold(cursor, reached, memory.limit(horizon, 0), now);
             memory.polled(Poll { at: instant, horizon, reached: [reached; 3], newest_pk: [0; 3] });
         }
-        (0..transactions.len()).filter(|tx| !read.contains(tx)).map(|tx| transactions[tx]).collect()
+        (read, cursor)
     }
 }
 
@@ -153,4 +159,14 @@ fn the_model_loses_what_commits_later_than_the_overlap_where_nothing_tells() {
     let looks = [90, 460, 600].map(|at| Look { at, restarted: false });
     assert_eq!(world.lost(&[late, quick], &looks).len(), 1);
     assert!(World { tells: true, ..world }.lost(&[late, quick], &looks).is_empty());
+}
+
+#[test]
+fn transactions_that_never_pause_do_not_stop_the_cursor() {
+    let world = World { zone: chrono_tz::UTC, epoch: 0, tells: true };
+    let transactions: Vec<Transaction> =
+        (0..400).map(|number| Transaction { begin: number * 5, stamp: number * 5, commit: number * 5 + 8 }).collect();
+    let looks: Vec<Look> = (1..100).map(|number| Look { at: number * 20, restarted: false }).collect();
+    let (_, cursor) = world.play(&transactions, &looks);
+    assert!(cursor > Some(world.local(99 * 20 - 60)), "{cursor:?}");
 }

@@ -11,7 +11,9 @@
 
 mod harness;
 
+mod bumps;
 mod changes;
+mod clocks;
 mod commands;
 mod control;
 mod convergence;
@@ -27,5 +29,6 @@ mod outage;
 mod privacy;
 mod refusals;
 mod reload;
+mod restores;
 mod systemd;
 mod traps;
