@@ -122,3 +122,17 @@ impl Institutions {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_code_counts_and_one_is_better_than_none() {
+        let mut codes = Codes::new();
+        for (name, code) in [("A", None), ("A", Some("2")), ("A", Some("10")), ("A", None), ("B", None)] {
+            note(&mut codes, name, code.map(str::to_owned).as_ref());
+        }
+        assert_eq!(codes, Codes::from([("A".to_owned(), Some("10".to_owned())), ("B".to_owned(), None)]));
+    }
+}

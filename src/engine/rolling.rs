@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 
 use super::institutions::{Codes, note};
-use super::sweep::{END, START};
+use super::sweep::{END, START, page_end};
 use super::{Error, Run};
 use crate::source::{AccessMap, Level};
 use crate::target::Pass;
@@ -96,7 +96,7 @@ impl Run<'_> {
         let level = if kind == Kind::Patients { Level::Patient } else { Level::Study };
         let size = self.memory.page * if kind == Kind::Access { ACCESS_FACTOR } else { 1 };
         let pks = self.snapshot.pks_after(level, after, size).await?;
-        let upto = pks.last().copied().filter(|_| pks.len() == size).unwrap_or(END);
+        let upto = page_end(&pks, size);
         match kind {
             Kind::Access => {
                 let source = self.snapshot.access(after, upto).await?;

@@ -20,6 +20,11 @@ pub(super) const START: i64 = i64::MIN;
 /// Behind every pk.
 pub(super) const END: i64 = i64::MAX;
 
+/// Up to where a page of at most `size` keys reaches: one that is not full is the last.
+pub(super) fn page_end(pks: &[i64], size: usize) -> i64 {
+    pks.last().copied().filter(|_| pks.len() == size).unwrap_or(END)
+}
+
 impl Run<'_> {
     /// The first load. The times up to which later deltas need not read are taken before its first row
     /// is read, and kept with the place that it has come to, so that it goes on there when it is
@@ -82,7 +87,7 @@ impl Run<'_> {
         let mut after = place.and_then(|place| place.load_pk).unwrap_or(START);
         while after < END {
             let pks = self.snapshot.pks_after(level, after, size).await?;
-            let upto = pks.last().copied().filter(|_| pks.len() == size).unwrap_or(END);
+            let upto = page_end(&pks, size);
             match level {
                 Level::Patient => self.patients(&pks).await?,
                 Level::Study | Level::Series => self.studies(&pks).await?,
@@ -134,5 +139,43 @@ impl Run<'_> {
         self.studies(&pks).await?;
         let gone = missing.into_iter().filter(|study| !elsewhere.contains_key(&study.uid));
         self.studies_gone(gone.collect()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Rows that come and go while the pages are read make no difference to those that stay.
+        #[test]
+        fn every_key_lies_in_exactly_one_page_whatever_their_sizes(
+            stay in prop::collection::btree_set(any::<i64>().prop_filter("a key", |pk| *pk != START), 0..60),
+            others in prop::collection::vec(prop::collection::btree_set(any::<i64>(), 0..5), 100),
+            sizes in prop::collection::vec(1usize..9, 100),
+        ) {
+            let mut after = START;
+            let mut read = Vec::new();
+            let mut pages = Vec::new();
+            for number in 0.. {
+                let size = sizes[number % sizes.len()];
+                let now: BTreeSet<i64> = stay.union(&others[number % others.len()]).copied().collect();
+                let pks: Vec<i64> = now.into_iter().filter(|pk| *pk > after).take(size).collect();
+                let upto = page_end(&pks, size);
+                prop_assert!(upto > after, "a page reaches further than the one before");
+                read.extend(pks.into_iter().filter(|pk| stay.contains(pk)));
+                pages.push((after, upto));
+                if upto == END {
+                    break;
+                }
+                after = upto;
+            }
+            prop_assert_eq!(read, stay.into_iter().collect::<Vec<_>>());
+            prop_assert!(pages.windows(2).all(|pair| pair[0].1 == pair[1].0), "no gap and no overlap");
+        }
     }
 }
