@@ -61,7 +61,7 @@ impl Run<'_> {
         }
         self.commit().await?;
         if !self.settings.dry_run {
-            self.memory.polled(Poll { at: begun, horizon, reached: progress.reached, newest_pk });
+            self.memory.polled(Poll { at: begun, horizon, now, reached: progress.reached, newest_pk });
         }
         Ok(())
     }

@@ -30,11 +30,14 @@ struct Transaction {
     commit: i64,
 }
 
-/// A poll, and whether the daemon was started again before it.
+/// A poll.
 #[derive(Clone, Copy, Debug)]
 struct Look {
     at: i64,
+    /// The daemon was started again before it.
     restarted: bool,
+    /// A scan is due; the first poll of a daemon scans in any case.
+    scans: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -84,12 +87,16 @@ impl World {
             }
             let overlap = Duration::from_secs(OVERLAP.unsigned_abs());
             memory.settle(horizon, overlap, instant);
-            let from = begin_in(self.zone, cursor, overlap, now);
-            let found: Vec<(usize, NaiveDateTime)> = visible.into_iter().filter(|(_, time)| *time >= from).collect();
-            read.extend(found.iter().map(|(tx, _)| *tx));
-            let reached = advance(cursor, found.iter().map(|(_, time)| *time), now);
+            let mut reached = cursor;
+            if look.scans || memory.new_behind(0).is_none() {
+                let from = begin_in(self.zone, cursor, overlap, now);
+                let found: Vec<(usize, NaiveDateTime)> =
+                    visible.into_iter().filter(|(_, time)| *time >= from).collect();
+                read.extend(found.iter().map(|(tx, _)| *tx));
+                reached = advance(cursor, found.iter().map(|(_, time)| *time), now);
+            }
             cursor = hold(cursor, reached, memory.limit(horizon, 0), now);
-            memory.polled(Poll { at: instant, horizon, reached: [reached; 3], newest_pk: [0; 3] });
+            memory.polled(Poll { at: instant, horizon, now, reached: [reached; 3], newest_pk: [0; 3] });
         }
         (read, cursor)
     }
@@ -111,15 +118,15 @@ fn transactions(longest: i64) -> impl Strategy<Value = Vec<Transaction>> {
 /// Polls at any time, often close to each other, and one after all transactions.
 fn looks() -> impl Strategy<Value = Vec<Look>> {
     let pause = prop_oneof![4 => 1..30i64, 2 => 30..300i64, 1 => 300..2 * HOUR];
-    let one = (pause, prop::bool::weighted(0.1));
+    let one = (pause, prop::bool::weighted(0.1), prop::bool::weighted(0.5));
     (0..HOUR, prop::collection::vec(one, 0..120)).prop_map(|(first, pauses)| {
         let mut at = first;
-        let mut looks = vec![Look { at, restarted: false }];
-        for (pause, restarted) in pauses {
+        let mut looks = vec![Look { at, restarted: false, scans: true }];
+        for (pause, restarted, scans) in pauses {
             at += pause;
-            looks.push(Look { at, restarted });
+            looks.push(Look { at, restarted, scans });
         }
-        looks.push(Look { at: at.max(6 * HOUR) + 1, restarted: false });
+        looks.push(Look { at: at.max(6 * HOUR) + 1, restarted: false, scans: true });
         looks
     })
 }
@@ -156,7 +163,7 @@ fn the_model_loses_what_commits_later_than_the_overlap_where_nothing_tells() {
     let world = World { zone: chrono_tz::UTC, epoch: 0, tells: false };
     let late = Transaction { begin: 100, stamp: 100, commit: 500 };
     let quick = Transaction { begin: 450, stamp: 450, commit: 451 };
-    let looks = [90, 460, 600].map(|at| Look { at, restarted: false });
+    let looks = [90, 460, 600].map(|at| Look { at, restarted: false, scans: true });
     assert_eq!(world.lost(&[late, quick], &looks).len(), 1);
     assert!(World { tells: true, ..world }.lost(&[late, quick], &looks).is_empty());
 }
@@ -166,7 +173,10 @@ fn transactions_that_never_pause_do_not_stop_the_cursor() {
     let world = World { zone: chrono_tz::UTC, epoch: 0, tells: true };
     let transactions: Vec<Transaction> =
         (0..400).map(|number| Transaction { begin: number * 5, stamp: number * 5, commit: number * 5 + 8 }).collect();
-    let looks: Vec<Look> = (1..100).map(|number| Look { at: number * 20, restarted: false }).collect();
-    let (_, cursor) = world.play(&transactions, &looks);
-    assert!(cursor > Some(world.local(99 * 20 - 60)), "{cursor:?}");
+    for every in [1, 2, 7] {
+        let look = |number| Look { at: number * 20, restarted: false, scans: number % every == 0 };
+        let looks: Vec<Look> = (1..100).map(look).collect();
+        let (_, cursor) = world.play(&transactions, &looks);
+        assert!(cursor > Some(world.local(99 * 20 - 2 * every * 20 - 40)), "a scan in {every} polls: {cursor:?}");
+    }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use chrono::NaiveDateTime;
 
+use super::cursor::advance;
 use super::gone::Gone;
 use super::institutions::Codes;
 use crate::source::Horizon;
@@ -28,7 +29,9 @@ pub(super) struct Poll {
     pub(super) at: Instant,
     /// The view that it read, where the database can tell.
     pub(super) horizon: Option<Horizon>,
-    /// Up to which `updated_time` it read each level.
+    /// The archive's clock at its beginning.
+    pub(super) now: NaiveDateTime,
+    /// Up to which `updated_time` each level had been read; what begins later writes nothing older.
     pub(super) reached: [Option<NaiveDateTime>; 3],
     /// The largest pk of each level at that time.
     pub(super) newest_pk: [i64; 3],
@@ -68,8 +71,13 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// Remembers a delta that has ended.
-    pub(super) fn polled(&mut self, poll: Poll) {
+    /// Remembers a delta that has ended. What it did not scan had been read as far as at the poll before.
+    pub(super) fn polled(&mut self, mut poll: Poll) {
+        if let Some(before) = self.polls.back() {
+            for (reached, before) in poll.reached.iter_mut().zip(before.reached) {
+                *reached = advance((*reached).max(before), std::iter::empty(), poll.now);
+            }
+        }
         if self.polls.len() == POLLS {
             self.polls.remove(POLLS / 2);
         }
@@ -139,7 +147,7 @@ mod tests {
 
     fn poll(horizon: Option<Horizon>, second: u32) -> Poll {
         let newest_pk = [i64::from(second) * 100; 3];
-        Poll { at: Instant::now(), horizon, reached: [Some(at(second)); 3], newest_pk }
+        Poll { at: Instant::now(), horizon, now: at(second), reached: [Some(at(second)); 3], newest_pk }
     }
 
     #[test]

@@ -20,7 +20,7 @@ const LATE: Duration = Duration::from_millis(3500);
 fn habits(kinds: impl Fn(Change) -> bool) -> Habits {
     // A late study writes a time of its own making into the past; here transactions are really late.
     let kinds = mutate::ALL.into_iter().filter(|kind| *kind != Change::LateStudy && kinds(*kind)).collect();
-    Habits { quick: 4, slow: 6, kinds, skew: SKEW, late: LATE }
+    Habits { quick: 5, slow: 4, kinds, skew: SKEW, late: LATE }
 }
 
 /// A site whose archive holds something from long ago and is read with a short overlap.
@@ -42,7 +42,9 @@ async fn write_and_kill(site: &Site, habits: &Habits, seed: u64) -> (Daemon, Tal
     let mut daemon = site.daemon().await;
     let mut kills = 0;
     while begun.elapsed() < writing {
-        tokio::time::sleep(Duration::from_millis(500 + random.below(4000))).await;
+        // Kills come in bursts; between them the cursors have time to move on.
+        let pause = if random.chance(65) { random.below(1500) } else { 7000 + random.below(4000) };
+        tokio::time::sleep(Duration::from_millis(pause)).await;
         // Mostly in the middle of a run.
         daemon.socket.ask("POST", "/sync/run", Some("{}")).await;
         tokio::time::sleep(Duration::from_millis(random.below(100))).await;

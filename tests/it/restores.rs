@@ -13,7 +13,7 @@ use crate::harness::random;
 use crate::harness::shape::Shape;
 use crate::harness::site::Site;
 use crate::harness::store::{Batch, Entity};
-use crate::harness::wait::eventually;
+use crate::harness::wait::{check, eventually};
 
 const CAP: Duration = Duration::from_secs(60);
 const DEAD: &str = "SELECT (SELECT count(*) FROM rbac_patient WHERE deleted_at IS NOT NULL) \
@@ -125,6 +125,38 @@ async fn a_study_restored_under_a_new_key_while_no_daemon_ran_is_the_same_row() 
 
 async fn ids(site: &Site) -> Vec<std::collections::BTreeMap<String, Option<String>>> {
     site.target().await.rows("SELECT study_uid, id FROM rbac_study ORDER BY 1").await
+}
+
+#[tokio::test]
+async fn a_study_that_comes_back_while_the_run_goes_on_is_not_deleted() {
+    let mut site = site(206, 60).await;
+    let daemon = site.daemon().await;
+    daemon.status_with("the first run", |status| status["last_result"]["success"] == true).await;
+    let studies = "SELECT pk, study_iuid, patient_fk FROM study WHERE NOT study_deleting ORDER BY pk";
+    let study = site.archive.db.rows(studies).await.remove(3);
+    let [pk, uid, patient] = ["pk", "study_iuid", "patient_fk"].map(|column| study[column].clone().unwrap());
+    let patient = patient.parse().unwrap();
+    edit::delete_studies(&mut site.archive, &format!("pk = {pk}")).await;
+    site.archive.bump("patient", patient).await;
+    let other = site.archive.pick(&format!("SELECT pk FROM study WHERE pk <> {pk} AND NOT study_deleting")).await;
+    site.archive.update("study", other.unwrap(), &[("study_desc", Val::from("held up"))]).await;
+    site.archive.bump("study", other.unwrap()).await;
+    // The run sees that the study is gone, and then has to wait.
+    let mut holder = site.target().await;
+    holder.run("BEGIN; LOCK TABLE rbac_study IN SHARE ROW EXCLUSIVE MODE").await;
+    let meanwhile = async {
+        let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'rbac_study'::regclass";
+        eventually("the run waits", CAP, async || check(holder.numbers(waits).await[0] > 0, daemon.log())).await;
+        let mut batch = Batch::default();
+        batch.study(&mut site.archive, patient, &uid);
+        batch.write(&mut site.archive).await;
+        holder.run("COMMIT").await;
+    };
+    let (run, ()) = tokio::join!(daemon.run("{}"), meanwhile);
+    assert_eq!((&run["success"], &run["levels"]["study"]["deleted"]), (&true.into(), &0.into()), "{run}");
+    daemon.run("{}").await;
+    site.assert_in_step("after the study came back").await;
+    daemon.stop().await;
 }
 
 #[tokio::test]

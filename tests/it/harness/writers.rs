@@ -113,7 +113,7 @@ impl Writer {
 
     async fn transaction(&mut self) {
         let random = &mut self.archive.random;
-        let late = random.chance(if self.slow { 85 } else { 2 });
+        let late = random.chance(if self.slow { 85 } else { 1 });
         let rolls_back = random.chance(12);
         let count = 1 + random.below(4);
         let mut changes = 0;
@@ -126,7 +126,7 @@ impl Writer {
             changes += u32::from(self.choose().apply(&mut self.archive).await);
         }
         if late {
-            let very = self.archive.random.chance(10);
+            let very = self.archive.random.chance(4);
             self.linger(self.habits.late * if very { 3 } else { 1 }).await;
         }
         if self.archive.db.lost().is_some() {
@@ -154,6 +154,9 @@ impl Writer {
         let random = &mut self.archive.random;
         if random.chance(40) {
             *random.choose(&[Change::NewStudy, Change::NewStudy, Change::NewPatient, Change::NewSeries])
+        } else if random.chance(15) {
+            // Chains of merges are where many rows depend on one.
+            *random.choose(&[Change::Merge, Change::MergeChain, Change::MergeChain, Change::Unmerge])
         } else {
             *random.choose(&self.habits.kinds)
         }
