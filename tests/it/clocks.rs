@@ -34,12 +34,13 @@ async fn small_delta(site: &mut Site, most: u64, when: &str) {
 async fn rows_of_one_moment_all_arrive_also_where_they_fill_more_than_a_page() {
     let mut site = Site::new(Shape::release("5.35.0"), random::seed(181)).await;
     generate::fill(&mut site.archive, 20).await;
-    let patient = site.archive.pick("SELECT pk FROM patient").await.unwrap();
+    let patient = site.archive.pick("SELECT max(pk) FROM patient").await.unwrap();
+    let other = site.archive.pick("SELECT min(pk) FROM patient").await.unwrap();
     let mut batch = Batch::default();
     let mut studies = Vec::new();
-    for series in [50_001, 10] {
+    for (owner, series) in [(patient, 50_001), (other, 10)] {
         let uid = site.archive.next_uid();
-        let study = batch.study(&mut site.archive, patient, &uid);
+        let study = batch.study(&mut site.archive, owner, &uid);
         for _ in 0..series {
             let uid = site.archive.next_uid();
             batch.series(&mut site.archive, study, &uid);
@@ -48,6 +49,12 @@ async fn rows_of_one_moment_all_arrive_also_where_they_fill_more_than_a_page() {
     }
     batch.write(&mut site.archive).await;
     let moment = site.archive.tick();
+    // The levels above are quiet, so that only the series lead to the second study.
+    let quiet = moment - Duration::days(1);
+    for (table, newest) in [("patient", patient), ("study", studies[0])] {
+        let time = format!("CASE WHEN pk = {newest} THEN timestamp '{moment}' ELSE '{quiet}' END");
+        site.archive.db.run(&format!("UPDATE {table} SET updated_time = {time}")).await;
+    }
     site.archive.db.run(&format!("UPDATE series SET updated_time = '{moment}'")).await;
     site.sync(&[]).await;
     // Within the same second as all others, behind all others in the order of keys.
