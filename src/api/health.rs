@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 use super::wire::{Health, Part, Ready};
-use crate::supervisor::{ConfigStatus, Reachability, Snapshot, Status};
+use crate::supervisor::{ConfigStatus, Reachability, Snapshot, SourceStatus, Status};
 
 /// A scheduled run that is later than this without any run under way means that the timer hangs.
 const OVERDUE: TimeDelta = TimeDelta::seconds(60);
@@ -13,8 +13,13 @@ const OVERDUE: TimeDelta = TimeDelta::seconds(60);
 /// `GET /health`. `alive`: the supervisor is there.
 pub(super) fn health(snapshot: &Snapshot, alive: bool, now: DateTime<Utc>) -> Health {
     let status = &snapshot.status;
+    let part = |source: &SourceStatus| match &source.reachability {
+        // A standby asks no source; that is as it should be.
+        Reachability { reachable: None, .. } if status.standby => Part { ok: true, detail: "not asked".into() },
+        state => database(state),
+    };
     let source: BTreeMap<String, Part> =
-        status.sources.iter().map(|source| (source.name.clone(), database(&source.reachability))).collect();
+        status.sources.iter().map(|source| (source.name.clone(), part(source))).collect();
     let scheduler = scheduler(status, alive, now);
     let target = database(&status.target);
     let last_run = last_run(status);
@@ -29,6 +34,10 @@ pub(super) fn ready(snapshot: &Snapshot, alive: bool) -> Ready {
     let mut missing = Vec::new();
     if status.stopping || !alive {
         missing.push("the daemon is stopping".to_owned());
+    }
+    if status.standby {
+        missing.push(standby(status));
+        return Ready { ready: false, missing };
     }
     for source in &status.sources {
         if source.reachability.reachable != Some(true) {
@@ -45,6 +54,9 @@ fn scheduler(status: &Status, alive: bool, now: DateTime<Utc>) -> Part {
     if !alive || status.stopping {
         return Part { ok: false, detail: "stopping".into() };
     }
+    if status.standby {
+        return Part { ok: true, detail: standby(status) };
+    }
     if let Some(pause) = &status.pause {
         let until = pause.until.map_or_else(String::new, |until| format!(" until {}", time(until)));
         return Part { ok: true, detail: format!("paused since {}{until}", time(pause.since)) };
@@ -56,6 +68,11 @@ fn scheduler(status: &Status, alive: bool, now: DateTime<Utc>) -> Part {
         Some(due) => Part { ok: true, detail: format!("next run at {}", time(due)) },
         None => Part { ok: true, detail: "no run is due".into() },
     }
+}
+
+fn standby(status: &Status) -> String {
+    let holder = status.served_by.as_deref().unwrap_or("another process");
+    format!("standby: another daemon serves this target ({holder})")
 }
 
 fn database(state: &Reachability) -> Part {
@@ -142,6 +159,18 @@ mod tests {
         assert!(!health(&snapshot, true, late).scheduler.ok);
         snapshot.status.is_running = true;
         assert!(health(&snapshot, true, late).scheduler.ok);
+    }
+
+    #[test]
+    fn a_standby_is_healthy_and_not_ready() {
+        let mut snapshot = snapshot();
+        snapshot.status.standby = true;
+        snapshot.status.served_by = Some("daemon on host a".into());
+        snapshot.status.sources[0].reachability = Reachability { reachable: None, error: None, since: None };
+        let health = health(&snapshot, true, at(100));
+        assert!(health.ok && health.scheduler.detail.contains("daemon on host a"), "{health:?}");
+        let missing = ready(&snapshot, true).missing;
+        assert_eq!(missing, ["standby: another daemon serves this target (daemon on host a)"]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::folder::Folder;
 use crate::config::{self, Environment, Problem};
 use crate::engine::{self, Levels, Mode, Settings};
 use crate::source::Source;
-use crate::target::Target;
+use crate::target::{Claim, Target};
 
 /// How archive and target compare after the last run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,7 +113,10 @@ async fn last_run(folder: &Folder) -> Result<(Runs, Levels), String> {
         max_deletes: config.target.max_deletes,
     };
     let target = Target::new(&config.target);
-    target.open().await.map_err(|error| format!("cannot open the target: {error}"))?;
+    let claim = target.claim("demo").await.map_err(|error| format!("cannot open the target: {error}"))?;
+    if let Claim::Elsewhere(holder) = claim {
+        return Err(format!("another process serves the target: {holder}"));
+    }
     let history = target.recent_runs(config.history_keep).await;
     let history = history.map_err(|error| format!("cannot read the history: {error}"))?;
     let failed = history.iter().filter(|run| run.success == Some(false)).count();

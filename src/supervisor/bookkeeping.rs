@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::intent::Intent;
 use super::lane::Loudness;
-use super::outside::{Outside, Remembered};
+use super::outside::{Opened, Outside, Remembered};
 use super::{Done, Supervisor, TEXTFILE_EVERY};
 use crate::engine::{Class, Error, Side};
 use crate::history::RunRecord;
@@ -23,19 +24,12 @@ impl<O: Outside> Supervisor<O> {
         self.spawn(work, move |result| Done::Opened { link: number, result: result.unwrap_or_else(panicked) });
     }
 
-    pub(super) fn target_opened(&mut self, result: Result<Remembered, Error>) {
+    pub(super) fn target_opened(&mut self, result: Result<Opened, Error>) {
         let (now, at) = (Instant::now(), self.outside.now());
         self.link.reach.seen(result.as_ref().err(), at);
         match result {
-            Ok(remembered) => {
-                self.link.opened(now);
-                tracing::info!(target = %self.config.target.endpoint, "the target is open");
-                let before = self.interval();
-                self.intent.loaded(remembered.control, self.config.interval);
-                self.interval_may_differ(before);
-                self.history.merge(remembered.runs);
-                self.recall_successes();
-            }
+            Ok(Opened::Active(remembered)) => self.serve(remembered, now),
+            Ok(Opened::Standby(holder)) => self.stand_by(holder, now),
             Err(error) => {
                 match self.link.complaints.heard(&error.to_string(), now) {
                     Loudness::Error => {
@@ -52,6 +46,59 @@ impl<O: Outside> Supervisor<O> {
                 }
             }
         }
+    }
+
+    fn serve(&mut self, remembered: Remembered, now: Instant) {
+        if self.link.served_by().is_some() {
+            tracing::info!("the other daemon has ended: this one takes over");
+        }
+        self.link.opened(now);
+        tracing::info!(target = %self.config.target.endpoint, "the target is open");
+        if self.link.needs_holding() {
+            let (outside, target, number) = (self.outside.clone(), self.link.target.clone(), self.link.number);
+            let work = async move { outside.lost(&target).await };
+            self.spawn(work, move |error| Done::LockLost {
+                link: number,
+                error: error.unwrap_or_else(|| {
+                    Error::new(Side::Target, Class::Transient, "the task that holds the lock panicked; see the log")
+                }),
+            });
+        }
+        let before = self.interval();
+        self.intent.loaded(remembered.control, self.config.interval);
+        self.interval_may_differ(before);
+        self.history.merge(remembered.runs);
+        self.residents.set(remembered.sources);
+        self.residents.tell(&self.config);
+        self.recall_successes();
+    }
+
+    fn stand_by(&mut self, holder: String, now: Instant) {
+        let denied = Error::new(Side::Target, Class::Transient, format!("another daemon serves this target: {holder}"));
+        if self.link.stand_by(holder, now) {
+            tracing::info!(served_by = self.link.served_by(), "standby: another daemon serves this target");
+        }
+        // Operators talk to the other one now; what it was told counts, not what this one knew.
+        let before = self.interval();
+        self.intent = Intent::default();
+        self.interval_may_differ(before);
+        for index in 0..self.lanes.len() {
+            self.withdraw(index, &denied);
+        }
+    }
+
+    pub(super) fn lock_lost(&mut self, error: &Error) {
+        if self.drain_until.is_none() {
+            tracing::warn!(side = "target", %error, "the lock on the target is lost; this daemon asks for it again");
+            self.link.reach.seen(Some(error), self.outside.now());
+        }
+        self.link.lock_lost(Instant::now());
+    }
+
+    pub(super) fn release_target(&mut self, target: Arc<O::Target>) {
+        let (outside, number) = (self.outside.clone(), self.link.number);
+        let work = async move { outside.release(&target).await };
+        self.spawn(work, move |_| Done::Released { link: number });
     }
 
     /// Sources that had no success in this life of the daemon show that of an earlier one.

@@ -1,6 +1,14 @@
 //! The supervisor's link to the target: opening it, and what is on its way into its bookkeeping.
 //!
-//! Pure state. One child task at a time opens, one at a time writes.
+//! Pure state. One child task at a time opens, one at a time writes, and while the lock on the target is
+//! held, one waits for its loss.
+//!
+//! ```text
+//! closed --> opening --> open      this daemon serves the target
+//!    ^          |          |
+//!    +--failed--+----------+
+//!               +--------> standby another process does; asked again and again
+//! ```
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,12 +26,15 @@ use crate::schedule;
 const WRITE_AGAIN: Duration = Duration::from_secs(5);
 /// Records that wait for a target that is down; with one failure a minute half a day's worth.
 const MOST_UNRECORDED: usize = 1000;
+/// How often a standby asks: the longest time without a daemon after the other one has ended.
+const STANDBY_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Closed { again: Instant },
     Opening,
     Open,
+    Standby { again: Instant },
 }
 
 /// The target and the state of the link.
@@ -39,6 +50,10 @@ pub(super) struct Link<T> {
     unrecorded: VecDeque<Arc<RunRecord>>,
     writing: bool,
     write_again: Instant,
+    /// A child task waits for the loss of the lock.
+    holding: bool,
+    /// Who serves the target in our place.
+    served_by: Option<String>,
 }
 
 impl<T> Link<T> {
@@ -54,6 +69,8 @@ impl<T> Link<T> {
             unrecorded: VecDeque::new(),
             writing: false,
             write_again: now,
+            holding: false,
+            served_by: None,
         }
     }
 
@@ -71,7 +88,7 @@ impl<T> Link<T> {
     /// When it is to be opened; `None` while it is open or being opened.
     pub(super) fn opens_at(&self) -> Option<Instant> {
         match self.state {
-            State::Closed { again } => Some(again),
+            State::Closed { again } | State::Standby { again } => Some(again),
             State::Opening | State::Open => None,
         }
     }
@@ -91,9 +108,37 @@ impl<T> Link<T> {
     /// An attempt succeeded.
     pub(super) fn opened(&mut self, now: Instant) {
         self.state = State::Open;
+        self.served_by = None;
         self.failures = 0;
         self.write_again = now;
         self.complaints.over();
+    }
+
+    /// An attempt found that another process serves the target. True if that is news.
+    #[must_use]
+    pub(super) fn stand_by(&mut self, holder: String, now: Instant) -> bool {
+        self.state = State::Standby { again: now + STANDBY_EVERY };
+        self.failures = 0;
+        self.complaints.over();
+        let before = self.served_by.replace(holder);
+        before != self.served_by
+    }
+
+    /// Who serves the target in our place, as far as is known.
+    pub(super) fn served_by(&self) -> Option<&str> {
+        self.served_by.as_deref()
+    }
+
+    /// Whether a child task is needed that waits for the loss of the lock; from now on there is one.
+    #[must_use]
+    pub(super) fn needs_holding(&mut self) -> bool {
+        !std::mem::replace(&mut self.holding, true)
+    }
+
+    /// The lock is lost.
+    pub(super) fn lock_lost(&mut self, now: Instant) {
+        self.holding = false;
+        self.failed(now);
     }
 
     /// An attempt failed, or a run says that the target failed: open it again after a while, as it may
