@@ -78,6 +78,7 @@ impl Run<'_> {
         }
         let family = self.family(pks).await?;
         self.patients(&family).await?;
+        self.keep().await?;
         let studies = self.snapshot.studies_of_patients(&family).await?;
         self.studies(&studies).await?;
         let there: HashSet<i64> = studies.into_iter().collect();

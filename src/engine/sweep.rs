@@ -55,6 +55,7 @@ impl Run<'_> {
 
     /// The largest `updated_time` of a level, but not past the clock; none of an empty table.
     async fn newest(&mut self, level: Level) -> Result<Option<chrono::NaiveDateTime>, Error> {
+        self.keep().await?;
         let now = self.snapshot.now().await?;
         let newest = self.snapshot.newest(level).await?;
         Ok(advance(newest, std::iter::empty(), now))
@@ -106,6 +107,7 @@ impl Run<'_> {
         if missing.is_empty() {
             return Ok(());
         }
+        self.keep().await?;
         let uids = missing.iter().map(|study| study.uid.as_str()).collect();
         let elsewhere = self.snapshot.studies_by_uid(uids).await?;
         let pks: Vec<i64> = elsewhere.values().copied().collect();

@@ -68,6 +68,8 @@ pub enum Claim {
 #[derive(Debug, Default)]
 pub(super) struct Lock {
     held: tokio::sync::Mutex<Option<Held>>,
+    /// The session of a standby, which asks again and again.
+    asking: tokio::sync::Mutex<Option<Session>>,
     token: Mutex<Option<Arc<str>>>,
 }
 
@@ -126,10 +128,17 @@ impl Target {
         {
             return Ok(Some(Held::Session(session)));
         }
-        let mut session = Session::connect(endpoint, Side::Target, Access::ReadWrite).await?;
-        let silence =
-            format!("SELECT set_config(name, '{SILENCE}', false) FROM pg_settings WHERE name = 'idle_session_timeout'");
-        session.fetch(&silence.into(), &[], |cells| cells.text(0)).await?;
+        let mut asking = self.lock.asking.lock().await;
+        let mut known = asking.take();
+        if let Some(session) = &mut known
+            && !session.answers_within(PING_LIMIT).await
+        {
+            known = None;
+        }
+        let mut session = match known {
+            Some(session) => session,
+            None => open_lock_session(endpoint).await?,
+        };
         let sql = format!(
             "SELECT CASE WHEN pg_try_advisory_lock(({KEY}::bigint << 32) | oid::bigint) THEN 1::bigint ELSE 0 END \
              FROM pg_namespace WHERE nspname = current_schema()"
@@ -137,7 +146,10 @@ impl Target {
         let locked = session.fetch(&sql.into(), &[], |cells| cells.flag(0)).await?;
         match locked.first() {
             Some(true) => Ok(Some(Held::Session(session))),
-            Some(false) => Ok(None),
+            Some(false) => {
+                *asking = Some(session);
+                Ok(None)
+            }
             None => Err(Error::new(
                 Side::Target,
                 Class::Permanent,
@@ -223,6 +235,14 @@ impl Target {
     }
 }
 
+async fn open_lock_session(endpoint: &Endpoint) -> Result<Session, Error> {
+    let mut session = Session::connect(endpoint, Side::Target, Access::ReadWrite).await?;
+    let silence =
+        format!("SELECT set_config(name, '{SILENCE}', false) FROM pg_settings WHERE name = 'idle_session_timeout'");
+    session.fetch(&silence.into(), &[], |cells| cells.text(0)).await?;
+    Ok(session)
+}
+
 /// The lock beside an SQLite file. `None`: somebody else has it.
 fn lock_file(endpoint: &Endpoint, before: Option<Held>) -> Result<Option<Held>, Error> {
     if let Some(held @ Held::File(_)) = before {
@@ -263,4 +283,51 @@ pub(super) async fn fence(session: &mut Session, token: &str) -> Result<(), Erro
     }
     let text = "another rbac-sync has taken over the target; nothing was written after that";
     Err(Error::new(Side::Target, Class::Transient, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Deletes, MaxDeletes, SourceName, TargetConfig};
+
+    fn target(folder: &tempfile::TempDir) -> Target {
+        let url = format!("sqlite://{}", folder.path().join("rbac.db").display());
+        let endpoint = Endpoint { dialect: Dialect::Sqlite, url, password: None };
+        let max_deletes = MaxDeletes { rows: 1, percent: 1.0 };
+        Target::new(&TargetConfig { endpoint, deletes: Deletes::Tombstone, max_deletes })
+    }
+
+    #[tokio::test]
+    async fn the_second_is_told_of_the_first_until_that_gives_the_target_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, second) = (target(&folder), target(&folder));
+        assert_eq!(first.claim("daemon").await.unwrap(), Claim::Held);
+        assert_eq!(first.claim("daemon").await.unwrap(), Claim::Held, "asking again is right");
+        let Claim::Elsewhere(holder) = second.claim("once").await.unwrap() else { panic!("two at a time") };
+        assert!(holder.starts_with("daemon on host ") && holder.contains(", since 20"), "{holder}");
+        first.release().await;
+        assert_eq!(second.claim("once").await.unwrap(), Claim::Held);
+    }
+
+    #[tokio::test]
+    async fn who_does_not_serve_the_target_cannot_write_but_look() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, second) = (target(&folder), target(&folder));
+        let source = SourceName::new("main").unwrap();
+        assert!(first.session(&source, false).await.is_err(), "never claimed");
+        first.claim("daemon").await.unwrap();
+        first.session(&source, false).await.unwrap().close();
+        // As if the lock had gone without the first one's knowledge.
+        std::fs::remove_file(folder.path().join("rbac.db.lock")).unwrap();
+        assert_eq!(second.claim("daemon").await.unwrap(), Claim::Held);
+        let mut session = first.session(&source, false).await.unwrap();
+        let error = session.allocate(1).await.unwrap_err();
+        assert_eq!((error.side, error.class), (Side::Target, Class::Transient));
+        assert!(error.to_string().contains("taken over"), "{error}");
+        drop(session);
+        let control = crate::schedule::Control::default();
+        assert!(first.save_control(&control).await.is_err());
+        first.session(&source, true).await.unwrap().close();
+        second.save_control(&control).await.unwrap();
+    }
 }

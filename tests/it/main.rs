@@ -24,4 +24,6 @@ mod outage;
 mod privacy;
 mod refusals;
 mod reload;
+mod sources;
+mod standby;
 mod systemd;
