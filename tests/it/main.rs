@@ -15,6 +15,7 @@ mod control;
 mod crash;
 mod daemon;
 mod deletes;
+mod faults;
 mod first_load;
 mod fixture;
 mod listeners;

@@ -152,6 +152,11 @@ impl Site {
         self.folder.path().join("control.sock")
     }
 
+    /// Another cluster has taken the place of the target's, on the same port.
+    pub(crate) fn target_moved(&mut self, cluster: &'static Cluster) {
+        self.target_cluster = cluster;
+    }
+
     /// A new session in the RBAC database, as its administrator.
     pub(crate) async fn target(&self) -> Db {
         match &self.target {
