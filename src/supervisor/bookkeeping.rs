@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::intent::Intent;
 use super::lane::Loudness;
 use super::outside::{Opened, Outside, Remembered};
 use super::{Done, Supervisor, TEXTFILE_EVERY};
@@ -20,7 +19,14 @@ impl<O: Outside> Supervisor<O> {
         self.link.opening();
         let (outside, target, number) = (self.outside.clone(), self.link.target.clone(), self.link.number);
         let limit = self.config.history_keep;
-        let work = async move { outside.open(&target, limit).await };
+        let former = self.link.take_former();
+        let work = async move {
+            if let Some(former) = former {
+                // A run that still goes on there ends at its next write, once somebody takes that target.
+                outside.release(&former).await;
+            }
+            outside.open(&target, limit).await
+        };
         self.spawn(work, move |result| Done::Opened { link: number, result: result.unwrap_or_else(panicked) });
     }
 
@@ -71,34 +77,6 @@ impl<O: Outside> Supervisor<O> {
         self.residents.set(remembered.sources);
         self.residents.tell(&self.config);
         self.recall_successes();
-    }
-
-    fn stand_by(&mut self, holder: String, now: Instant) {
-        let denied = Error::new(Side::Target, Class::Transient, format!("another daemon serves this target: {holder}"));
-        if self.link.stand_by(holder, now) {
-            tracing::info!(served_by = self.link.served_by(), "standby: another daemon serves this target");
-        }
-        // Operators talk to the other one now; what it was told counts, not what this one knew.
-        let before = self.interval();
-        self.intent = Intent::default();
-        self.interval_may_differ(before);
-        for index in 0..self.lanes.len() {
-            self.withdraw(index, &denied);
-        }
-    }
-
-    pub(super) fn lock_lost(&mut self, error: &Error) {
-        if self.drain_until.is_none() {
-            tracing::warn!(side = "target", %error, "the lock on the target is lost; this daemon asks for it again");
-            self.link.reach.seen(Some(error), self.outside.now());
-        }
-        self.link.lock_lost(Instant::now());
-    }
-
-    pub(super) fn release_target(&mut self, target: Arc<O::Target>) {
-        let (outside, number) = (self.outside.clone(), self.link.number);
-        let work = async move { outside.release(&target).await };
-        self.spawn(work, move |_| Done::Released { link: number });
     }
 
     /// Sources that had no success in this life of the daemon show that of an earlier one.

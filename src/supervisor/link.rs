@@ -41,6 +41,8 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Link<T> {
     pub(super) target: Arc<T>,
+    /// The target before this one, until it is given back: it may be the same database.
+    former: Option<Arc<T>>,
     /// Counts the targets of this process: an answer about an earlier one is void.
     pub(super) number: u64,
     pub(super) reach: Reachability,
@@ -61,6 +63,7 @@ impl<T> Link<T> {
     pub(super) fn new(target: Arc<T>, now: Instant) -> Self {
         Self {
             target,
+            former: None,
             number: 1,
             reach: Reachability { reachable: None, error: None, since: None },
             complaints: Complaints::default(),
@@ -77,7 +80,13 @@ impl<T> Link<T> {
     /// Another target from now on; what is not recorded yet goes there.
     pub(super) fn replace(&mut self, target: Arc<T>, now: Instant) {
         let unrecorded = std::mem::take(&mut self.unrecorded);
-        *self = Self { number: self.number + 1, unrecorded, ..Self::new(target, now) };
+        let former = Some(self.former.take().unwrap_or_else(|| self.target.clone()));
+        *self = Self { number: self.number + 1, unrecorded, former, ..Self::new(target, now) };
+    }
+
+    /// The target that is to be given back before this one is opened.
+    pub(super) fn take_former(&mut self) -> Option<Arc<T>> {
+        self.former.take()
     }
 
     /// Whether runs can use it.
@@ -138,7 +147,9 @@ impl<T> Link<T> {
     /// The lock is lost.
     pub(super) fn lock_lost(&mut self, now: Instant) {
         self.holding = false;
-        self.failed(now);
+        if self.is_open() {
+            self.failed(now);
+        }
     }
 
     /// An attempt failed, or a run says that the target failed: open it again after a while, as it may

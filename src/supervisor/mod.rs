@@ -26,6 +26,7 @@ mod reload;
 mod residents;
 mod runs;
 mod snapshot;
+mod standby;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -59,6 +60,7 @@ use link::Link;
 use outside::Opened;
 use reload::{Proposal, Reloads};
 use residents::Residents;
+use standby::Release;
 
 /// How long runs and bookkeeping may take to end once the daemon stops. Below the 90 s after which
 /// systemd kills, with time left for the listeners.
@@ -145,14 +147,6 @@ struct Textfile {
     due: Instant,
     writing: bool,
     failed: bool,
-}
-
-/// Giving the target back at the end of a drain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Release {
-    No,
-    UnderWay,
-    Done,
 }
 
 /// What a child task reports. `None` in place of a result: it panicked.
@@ -274,7 +268,7 @@ impl<O: Outside> Supervisor<O> {
         // Last of all, and at once, so that another daemon need not wait for the end of this process.
         if self.drain_until.is_some() && self.release == Release::No && self.is_quiet() {
             self.release = Release::UnderWay;
-            self.release_target(self.link.target.clone());
+            self.release_target();
         }
     }
 
@@ -329,21 +323,6 @@ impl<O: Outside> Supervisor<O> {
             }
             Command::Reload(trigger, reply) => self.ask_reload(trigger, reply),
         }
-    }
-
-    /// What a standby was told would be lost: the daemon that serves the target does not hear of it. Gives
-    /// back what this daemon may do.
-    fn refuse_as_standby(&mut self, command: Command) -> Option<Command> {
-        let Some(holder) = self.link.served_by() else { return Some(command) };
-        let denied = Denied::Standby(holder.to_owned());
-        match command {
-            Command::Run(_, reply) => self.answer(reply, Err(denied)),
-            Command::Pause(_, reply) => self.answer(reply, Err(denied)),
-            Command::Resume(reply) => self.answer(reply, Err(denied)),
-            Command::SetInterval(_, reply) => self.answer(reply, Err(denied)),
-            allowed @ (Command::Cancel(_) | Command::Reload(..)) => return Some(allowed),
-        }
-        None
     }
 
     /// Who got an answer finds it true in the next snapshot that it reads.

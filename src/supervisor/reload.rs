@@ -180,10 +180,7 @@ impl<O: Outside> Supervisor<O> {
         self.history.set_keep(new.history_keep);
         self.textfile.due = Instant::now();
         if let Some(target) = target {
-            let old = self.link.target.clone();
             self.link.replace(target, Instant::now());
-            // A run that still goes on there ends at its next write if somebody else takes that target.
-            self.release_target(old);
             self.residents.set(Vec::new());
         }
         self.rearrange_lanes(&new, sources);
