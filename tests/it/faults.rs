@@ -11,6 +11,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 
 use crate::harness::cluster::{self, Cluster, READER, WRITER, give_to_server};
 use crate::harness::daemon::{CAP, Daemon};
+use crate::harness::db::Db;
 use crate::harness::generate;
 use crate::harness::mutate::{self, Change};
 use crate::harness::random::{self, Random};
@@ -98,6 +99,24 @@ impl Work {
         assert_eq!(self.daemon.get("/health/live").await.code, 200);
     }
 
+    /// A run that waits in a statement on the failing side until the transaction of that session ends; and
+    /// the path of the run.
+    async fn stuck(&mut self) -> (Db, String) {
+        let (database, table) = match self.side {
+            Source => (self.site.source_url.rsplit('/').next().unwrap().to_owned(), "series"),
+            Target => (self.site.target().await.value("SELECT current_database()").await.unwrap(), "rbac_study"),
+        };
+        Change::NewStudy.apply(&mut self.site.archive).await;
+        let mut holder = self.cluster.admin(&database).await;
+        holder.run(&format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")).await;
+        let asked = self.daemon.socket.ask("POST", "/sync/run", Some("{\"mode\": \"full\"}")).await.json();
+        let run = format!("/sync/runs/{}?wait=30s", asked["run_id"].as_str().expect("a run"));
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                     AND wait_event_type = 'Lock' AND application_name = 'rbac-sync'";
+        eventually("a run waits", CAP, async || check(holder.numbers(waits).await[0] > 0, self.daemon.log())).await;
+        (holder, run)
+    }
+
     /// The archive's own session, where the server has ended it.
     async fn reconnect(&mut self) {
         if self.side == Source {
@@ -172,24 +191,35 @@ async fn a_server_that_is_frozen_in_the_middle() {
     }
 }
 
+/// A statement may take long as long as the server lives, and no longer than that.
+#[tokio::test]
+async fn a_statement_that_takes_long_is_given_up_only_when_its_server_is_dead() {
+    for (side, seed) in [(Source, 183), (Target, 184)] {
+        let mut work = Work::new(side, seed).await;
+        let (mut holder, _) = work.stuck().await;
+        // Past the first sign of life that is asked for, and its answer.
+        tokio::time::sleep(Duration::from_secs(13)).await;
+        let status = work.daemon.status().await;
+        assert_eq!((&status["is_running"], &side.of(&status)["reachable"]), (&true.into(), &true.into()), "{status}");
+        work.cluster.freeze();
+        work.named("").await;
+        eventually("the statement is given up", CAP, async || {
+            check(work.daemon.log().contains("frozen or cut off"), work.daemon.log())
+        })
+        .await;
+        work.cluster.thaw();
+        holder.run("ROLLBACK").await;
+        work.recovered("a freeze in a statement").await;
+        work.end().await;
+    }
+}
+
 /// Whatever hangs, a cancel and a stop do not.
 #[tokio::test]
 async fn cancel_and_stop_work_while_a_server_is_frozen() {
     for (side, seed) in [(Source, 177), (Target, 178)] {
         let mut work = Work::new(side, seed).await;
-        // A run that is caught in a statement: it waits for a lock when the server freezes.
-        let (database, table) = match side {
-            Source => (work.site.source_url.rsplit('/').next().unwrap().to_owned(), "series"),
-            Target => (work.site.target().await.value("SELECT current_database()").await.unwrap(), "rbac_study"),
-        };
-        Change::NewStudy.apply(&mut work.site.archive).await;
-        let mut holder = work.cluster.admin(&database).await;
-        holder.run(&format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")).await;
-        let asked = work.daemon.socket.ask("POST", "/sync/run", Some("{\"mode\": \"full\"}")).await.json();
-        let run = format!("/sync/runs/{}?wait=30s", asked["run_id"].as_str().expect("a run"));
-        let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
-                     AND wait_event_type = 'Lock' AND application_name = 'rbac-sync'";
-        eventually("a run waits", CAP, async || check(holder.numbers(waits).await[0] > 0, work.daemon.log())).await;
+        let (mut holder, run) = work.stuck().await;
         work.cluster.freeze();
         let begun = Instant::now();
         work.daemon.socket.ask("POST", "/sync/cancel", None).await;

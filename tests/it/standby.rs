@@ -258,6 +258,31 @@ async fn an_idle_daemon_writes_nothing_to_the_target() {
     standby.stop().await;
 }
 
+/// A holder that is alive but stopped, as on a machine that is suspended: the server ends its silent session,
+/// and when it wakes up it writes nothing more.
+#[tokio::test]
+async fn a_daemon_that_is_stopped_in_its_tracks_is_replaced_and_wakes_up_as_a_standby() {
+    let mut site = site(Dialect::Postgres, random::seed(152)).await;
+    let first = Daemon::beside(&site, "first").await;
+    first.status_with("the first serves", serves).await;
+    let second = Daemon::beside(&site, "second").await;
+    second.status_with("the second waits", is_standby).await;
+    first.signal(Signal::STOP);
+    let stopped = Instant::now();
+    second.status_with("the second takes over", serves).await;
+    println!("stopped in its tracks, taken over {:?} later", stopped.elapsed());
+    for _ in 0..10 {
+        Change::NewStudy.apply(&mut site.archive).await;
+    }
+    second.run("{}").await;
+    first.signal(Signal::CONT);
+    first.status_with("the first waits", is_standby).await;
+    second.run("{}").await;
+    site.assert_in_step("after the first one woke up").await;
+    first.stop().await;
+    second.stop().await;
+}
+
 /// Kills whichever daemon serves the target, at any moment, again and again; another one waits each time.
 #[tokio::test]
 async fn daemons_are_killed_and_take_turns_and_nothing_is_lost_or_doubled() {
