@@ -7,7 +7,7 @@ use crate::database::{Class, Error, Param, Session, Side};
 const VERSION: i64 = 1;
 
 /// Every table of this program; a table of somebody else is never touched.
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 13] = [
     "rbac_source",
     "rbac_institution",
     "rbac_patient",
@@ -18,13 +18,14 @@ const TABLES: [&str; 12] = [
     "sync_sweep",
     "sync_run",
     "sync_control",
+    "sync_lock",
     "sync_sequence",
     "sync_schema",
 ];
 
 /// Version 1. In braces stand types whose names differ between dialects. `id` is assigned from
 /// `sync_sequence` and never used twice, also not after a removal: other tables may refer to it.
-const VERSION_1: [&str; 21] = [
+const VERSION_1: [&str; 23] = [
     "CREATE TABLE sync_schema (version {int} NOT NULL)",
     "CREATE TABLE sync_sequence (next_id {int} NOT NULL)",
     "CREATE TABLE rbac_source (id {int} PRIMARY KEY, name {text} NOT NULL UNIQUE)",
@@ -63,6 +64,8 @@ const VERSION_1: [&str; 21] = [
      success {bool} NOT NULL, processed {int} NOT NULL, duration_ms {int} NOT NULL, levels {text} NOT NULL, error {text})",
     "CREATE INDEX sync_run_started ON sync_run (started)",
     "CREATE TABLE sync_control (name {text} PRIMARY KEY, value {text} NOT NULL)",
+    "CREATE TABLE sync_lock (token {text} NOT NULL, holder {text} NOT NULL, since {instant})",
+    "INSERT INTO sync_lock (token, holder) VALUES ('', '')",
     "INSERT INTO sync_sequence (next_id) VALUES (1)",
     "INSERT INTO sync_schema (version) VALUES (1)",
 ];
