@@ -16,3 +16,4 @@ pub(crate) mod shape;
 pub(crate) mod site;
 pub(crate) mod store;
 pub(crate) mod wait;
+pub(crate) mod writers;
