@@ -33,6 +33,8 @@ pub(super) enum Command {
     Daemon(ConfigArgs),
     /// Do one run without a daemon
     Once(OnceArgs),
+    /// Remove all rows of a source that is no longer configured, without a daemon
+    Forget(ForgetArgs),
     /// Validate the configuration and report every error
     Check(CheckArgs),
     /// Show the whole product on an embedded archive that keeps changing
@@ -55,6 +57,8 @@ pub(super) enum Command {
     Reload(ClientArgs),
     /// Say whether each part is well
     Health(ClientArgs),
+    /// Compare everything now, write nothing, and print the differences by kind
+    Verify(VerifyArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -118,6 +122,21 @@ pub(super) struct OnceArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct ForgetArgs {
+    /// The source
+    #[arg(value_name = "NAME")]
+    pub(super) name: String,
+    #[command(flatten)]
+    pub(super) config: ConfigArgs,
+    /// Really remove the rows; without it they are only counted
+    #[arg(long)]
+    pub(super) yes: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct CheckArgs {
     #[command(flatten)]
     pub(super) config: ConfigArgs,
@@ -173,6 +192,15 @@ pub(super) struct RunArgs {
     /// Wait until the run has ended, at most for this time, and print its result
     #[arg(long, value_name = "DURATION", num_args = 0..=1, value_parser = duration)]
     pub(super) wait: Option<Option<Duration>>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    #[command(flatten)]
+    pub(super) client: ClientArgs,
+    /// Only this source
+    #[arg(long, value_name = "NAME")]
+    pub(super) source: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ mod cells;
 mod error;
 mod failure;
 mod param;
+mod patience;
 mod session;
 mod slot;
 

@@ -30,9 +30,9 @@ pub enum Param<'a> {
     Cell(Value<'a>),
     /// An instant or null.
     Instant(Option<DateTime<Utc>>),
-    /// Keys, for `any_int`.
+    /// Keys, one of which a column must be.
     Ints(&'a [i64]),
-    /// Names, for `any_text`.
+    /// Names, one of which a column must be.
     Texts(Vec<&'a str>),
     /// One column of many rows, for PostgreSQL's `UNNEST`.
     Column(ValueKind, Vec<Value<'a>>),

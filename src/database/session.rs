@@ -14,14 +14,15 @@ use tokio::time::timeout;
 
 use super::failure::explain;
 use super::param::SQLITE_TIME;
+use super::patience::answer;
 use super::{Cells, Class, Damage, Error, Param, Side, Value, ValueKind};
 use crate::config::{Dialect, Endpoint};
 
 /// A server that does not finish a login by then counts as down.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A statement that takes longer is given up, on our side too, for the server may be frozen. The
-/// longest one that is normal is a scan of a table without an index.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A statement that takes longer is given up. The longest one that is normal is a scan of a table without
+/// an index.
+pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
 /// A healthy idle session answers at once.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// SQLite has no lock queue; writers poll for this long.
@@ -47,6 +48,7 @@ enum Connection {
 pub struct Session {
     connection: Connection,
     side: Side,
+    endpoint: Endpoint,
 }
 
 impl fmt::Debug for Session {
@@ -69,7 +71,7 @@ impl Session {
             })
         };
         match timeout(CONNECT_TIMEOUT, connecting).await {
-            Ok(Ok(connection)) => Ok(Self { connection, side }),
+            Ok(Ok(connection)) => Ok(Self { connection, side, endpoint: endpoint.clone() }),
             Ok(Err(error)) => Err(explain(side, &what, &error)),
             Err(_) => Err(Error::new(side, Class::Transient, format!("{what}: no answer within {CONNECT_TIMEOUT:?}"))),
         }
@@ -92,13 +94,18 @@ impl Session {
 
     /// Whether the session still answers.
     pub(super) async fn is_alive(&mut self) -> bool {
+        self.answers_within(PING_TIMEOUT).await
+    }
+
+    /// Whether the session answers in that time.
+    pub async fn answers_within(&mut self, limit: Duration) -> bool {
         let ping = async {
             match &mut self.connection {
                 Connection::Postgres(connection) => connection.ping().await,
                 Connection::Sqlite(connection) => connection.ping().await,
             }
         };
-        matches!(timeout(PING_TIMEOUT, ping).await, Ok(Ok(())))
+        matches!(timeout(limit, ping).await, Ok(Ok(())))
     }
 
     /// Asks, and decodes every row of the answer.
@@ -117,12 +124,12 @@ impl Session {
         match &mut self.connection {
             Connection::Postgres(connection) => {
                 let query = bind_postgres(sqlx::query(text), params);
-                let rows = within(side, "reading failed", query.fetch_all(&mut **connection)).await?;
+                let rows = answer(side, &self.endpoint, "reading failed", query.fetch_all(&mut **connection)).await?;
                 rows.iter().map(|row| decode(row)).collect::<Result<_, _>>().map_err(damaged)
             }
             Connection::Sqlite(connection) => {
                 let query = bind_sqlite(sqlx::query(text), params);
-                let rows = within(side, "reading failed", query.fetch_all(connection)).await?;
+                let rows = answer(side, &self.endpoint, "reading failed", query.fetch_all(connection)).await?;
                 rows.iter().map(|row| decode(row)).collect::<Result<_, _>>().map_err(damaged)
             }
         }
@@ -138,11 +145,13 @@ impl Session {
         match &mut self.connection {
             Connection::Postgres(connection) => {
                 let query = bind_postgres(sqlx::query(text), params);
-                Ok(within(side, "writing failed", query.execute(&mut **connection)).await?.rows_affected())
+                Ok(answer(side, &self.endpoint, "writing failed", query.execute(&mut **connection))
+                    .await?
+                    .rows_affected())
             }
             Connection::Sqlite(connection) => {
                 let query = bind_sqlite(sqlx::query(text), params);
-                Ok(within(side, "writing failed", query.execute(connection)).await?.rows_affected())
+                Ok(answer(side, &self.endpoint, "writing failed", query.execute(connection)).await?.rows_affected())
             }
         }
     }
@@ -155,10 +164,11 @@ impl Session {
         let text = AssertSqlSafe(sql);
         match &mut self.connection {
             Connection::Postgres(connection) => {
-                within(self.side, "a command failed", sqlx::raw_sql(text).execute(&mut **connection)).await?;
+                answer(self.side, &self.endpoint, "a command failed", sqlx::raw_sql(text).execute(&mut **connection))
+                    .await?;
             }
             Connection::Sqlite(connection) => {
-                within(self.side, "a command failed", sqlx::raw_sql(text).execute(connection)).await?;
+                answer(self.side, &self.endpoint, "a command failed", sqlx::raw_sql(text).execute(connection)).await?;
             }
         }
         Ok(())
@@ -211,17 +221,33 @@ impl Session {
     }
 }
 
-async fn postgres(endpoint: &Endpoint, access: Access) -> Result<PgConnection, sqlx::Error> {
-    let mut options = PgConnectOptions::from_str(&endpoint.url)?.application_name("rbac-sync");
-    if let Some(password) = &endpoint.password {
-        options = options.password(password.expose());
+/// Logs in and goes away again. A file is always there.
+pub(super) async fn greet(endpoint: &Endpoint) -> Result<(), sqlx::Error> {
+    match endpoint.dialect {
+        Dialect::Postgres => postgres_options(endpoint)?.connect().await?.close().await,
+        Dialect::Sqlite => Ok(()),
     }
-    let mut connection = options.disable_statement_logging().connect().await?;
+}
+
+fn postgres_options(endpoint: &Endpoint) -> Result<PgConnectOptions, sqlx::Error> {
+    let options = PgConnectOptions::from_str(&endpoint.url)?.application_name("rbac-sync").disable_statement_logging();
+    Ok(match &endpoint.password {
+        Some(password) => options.password(password.expose()),
+        None => options,
+    })
+}
+
+async fn postgres(endpoint: &Endpoint, access: Access) -> Result<PgConnection, sqlx::Error> {
+    let mut connection = postgres_options(endpoint)?.connect().await?;
     // Plans are made anew each time: one that was kept from when a table was empty scans it for ever.
-    let read_only = if access == Access::ReadWrite { "off" } else { "on" };
+    // One that writes and is stopped in the middle keeps others from taking over; one that reads may have to
+    // wait long for the target.
+    let (read_only, idle) = if access == Access::ReadWrite { ("off", "6min") } else { ("on", "15min") };
+    // A host that vanishes must not keep its locks until the server's two hours are over.
     let settings = format!(
         "SET default_transaction_read_only = {read_only}; SET statement_timeout = '{}s'; SET lock_timeout = '30s'; \
-         SET idle_in_transaction_session_timeout = '15min'; SET plan_cache_mode = force_custom_plan; \
+         SET idle_in_transaction_session_timeout = '{idle}'; SET plan_cache_mode = force_custom_plan; \
+         SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; \
          SET DateStyle = 'ISO, YMD'; SET TimeZone = 'UTC'",
         STATEMENT_TIMEOUT.as_secs()
     );
@@ -243,14 +269,6 @@ async fn sqlite(endpoint: &Endpoint, access: Access) -> Result<SqliteConnection,
         }
     };
     options.connect().await
-}
-
-async fn within<T>(side: Side, what: &str, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
-    // The server's own timeout comes first and says more.
-    match timeout(STATEMENT_TIMEOUT + Duration::from_secs(10), work).await {
-        Ok(result) => result.map_err(|error| explain(side, what, &error)),
-        Err(_) => Err(Error::new(side, Class::Transient, format!("{what}: no answer within {STATEMENT_TIMEOUT:?}"))),
-    }
 }
 
 type PostgresQuery<'q> = Query<'q, Postgres, PgArguments>;

@@ -12,10 +12,10 @@ use chrono::NaiveDateTime;
 use super::cursor::{advance, begin_in, hold};
 use super::memory::Poll;
 use super::project::STUDIES;
-use super::sweep::START;
+use super::sweep::{START, key_of};
 use super::{Error, Run};
 use crate::model::{Links, survivor};
-use crate::source::{Horizon, Level};
+use crate::source::{Horizon, Key, Level};
 use crate::target::Cursor;
 
 /// Hints that are read in one go: without an index each page is a scan of the whole table, so pages are
@@ -42,12 +42,12 @@ impl Run<'_> {
         let now = self.snapshot.now().await?;
         self.memory.settle(horizon, self.settings.overlap, begun);
         let mut progress = Progress { now, horizon, stored, reached: stored.map(|cursor| cursor.updated_time) };
-        let mut newest_pk = [0; 3];
+        let mut newest_pk = [None; 3];
         for level in Level::ALL {
             let index = level as usize;
             let indexed = self.snapshot.is_indexed(level);
             if !indexed {
-                newest_pk[index] = self.snapshot.newest_pk(level).await?;
+                newest_pk[index] = Some(self.snapshot.newest_pk(level).await?);
             }
             let waits = !indexed && self.settings.scan_percent.is_some() && !self.memory.may_scan(index, begun);
             match self.memory.new_behind(index).filter(|_| waits) {
@@ -135,11 +135,13 @@ impl Run<'_> {
         }
         let family = self.family(pks).await?;
         self.patients(&family).await?;
+        self.keep().await?;
         let studies = self.snapshot.studies_of_patients(&family).await?;
-        self.studies(&studies).await?;
-        let there: HashSet<i64> = studies.into_iter().collect();
+        let pks: Vec<i64> = studies.iter().map(|study| study.pk).collect();
+        self.studies(&pks).await?;
+        let there: HashSet<Key> = studies.into_iter().collect();
         let live = self.target.live_studies_of(&family).await?;
-        self.studies_missing(live.into_iter().filter(|study| !there.contains(&study.source_pk)).collect()).await
+        self.studies_missing(live.into_iter().filter(|study| !there.contains(&key_of(study))).collect()).await
     }
 
     /// Everyone along the chains of merges of these patients, as they are and as the target has them: whom

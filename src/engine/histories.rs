@@ -96,7 +96,7 @@ impl World {
                 reached = advance(cursor, found.iter().map(|(_, time)| *time), now);
             }
             cursor = hold(cursor, reached, memory.limit(horizon, 0), now);
-            memory.polled(Poll { at: instant, horizon, now, reached: [reached; 3], newest_pk: [0; 3] });
+            memory.polled(Poll { at: instant, horizon, now, reached: [reached; 3], newest_pk: [Some(0); 3] });
         }
         (read, cursor)
     }

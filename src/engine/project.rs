@@ -31,6 +31,7 @@ impl Run<'_> {
     }
 
     async fn patient_batch(&mut self, pks: &[i64]) -> Result<(), Error> {
+        self.keep().await?;
         let found = self.snapshot.patients(pks).await?;
         let mut links: Links = found.iter().filter_map(|p| Some((p.row.source_pk, p.merge_fk?))).collect();
         let next: Vec<i64> = links.values().copied().collect();
@@ -98,17 +99,19 @@ impl Run<'_> {
     }
 
     async fn study_batch(&mut self, pks: &[i64]) -> Result<(), Error> {
+        self.keep().await?;
         let (deleting, found): (Vec<_>, Vec<_>) =
             self.snapshot.studies(pks).await?.into_iter().partition(|study| study.deleting);
         self.studies_being_deleted(&deleting).await?;
         let found_pks: Vec<i64> = found.iter().map(|study| study.row.source_pk).collect();
         let series = self.snapshot.series_of(&found_pks).await?;
-        self.institutions.ensure(&series, &mut self.target, &mut self.uncommitted).await?;
         let mut series_of: HashMap<i64, Vec<SourceSeries>> = HashMap::new();
         for series in series {
             series_of.entry(series.study_pk).or_default().push(series);
         }
         let wanted = self.wanted_studies(found, &series_of).await?;
+        let series = series_of.values().flatten();
+        self.institutions.ensure(series, &mut self.target, &mut self.uncommitted).await?;
 
         let existing = self.target.studies(wanted.iter().map(|study| study.study_uid.as_str()).collect()).await?;
         let existing_ids: Vec<i64> = existing.iter().map(|study| study.id).collect();
@@ -122,13 +125,15 @@ impl Run<'_> {
             self.target.upsert(&changed).await?;
         }
 
-        let all = changed.into_iter().chain(plan.unchanged.iter().map(|(id, row)| (*id, row)));
-        let series = all.flat_map(|(id, study)| {
+        let unchanged = plan.unchanged.iter().map(|(id, row)| (*id, row));
+        let all: Vec<(i64, &Study)> = changed.into_iter().chain(unchanged).collect();
+        let series = all.iter().flat_map(|&(id, study)| {
             let own = series_of.remove(&study.source_pk).unwrap_or_default();
             own.into_iter().map(move |series| Series { study_fk: id, ..series.row })
         });
         let series = series.collect();
-        self.series(series, &existing_ids).await
+        let uids = all.iter().map(|(id, study)| (*id, study.study_uid.as_str())).collect();
+        self.series(series, &existing_ids, &uids).await
     }
 
     /// Completes studies with what depends on other rows.
@@ -159,8 +164,14 @@ impl Run<'_> {
         complete.collect()
     }
 
-    /// Writes all series of some studies; `study_ids` are those of the studies that were there before.
-    async fn series(&mut self, mut wanted: Vec<Series>, study_ids: &[i64]) -> Result<(), Error> {
+    /// Writes all series of some studies; `study_ids` are those of the studies that were there before,
+    /// `uids` the UIDs of all of them.
+    async fn series(
+        &mut self,
+        mut wanted: Vec<Series>,
+        study_ids: &[i64],
+        uids: &HashMap<i64, &str>,
+    ) -> Result<(), Error> {
         for series in &mut wanted {
             series.institution_fk = self.institutions.id(series.institution.as_deref());
         }
@@ -176,7 +187,9 @@ impl Run<'_> {
         let absent = plan.absent.into_iter().map(|series| Candidate {
             id: series.id,
             source_pk: series.row.source_pk,
-            uid: String::new(),
+            study_id: series.row.study_fk,
+            study_uid: uids.get(&series.row.study_fk).copied().unwrap_or_default().to_owned(),
+            series_uid: series.row.series_uid,
         });
         self.gone.add(Level::Series, absent);
         Ok(())
@@ -189,8 +202,13 @@ impl Run<'_> {
         }
         let uids = deleting.iter().map(|study| study.row.study_uid.as_str()).collect();
         let live = self.target.studies(uids).await?.into_iter().filter(|study| !study.deleted);
-        let gone =
-            live.map(|study| Candidate { id: study.id, source_pk: study.row.source_pk, uid: study.row.study_uid });
+        let gone = live.map(|study| Candidate {
+            id: study.id,
+            source_pk: study.row.source_pk,
+            study_id: study.id,
+            study_uid: study.row.study_uid,
+            series_uid: String::new(),
+        });
         self.studies_gone(gone.collect()).await
     }
 }

@@ -72,7 +72,7 @@ impl Run<'_> {
         while pass.position < END {
             let begun = Instant::now();
             pass.position = self.roll_page(kind, pass.position).await?;
-            self.keep(kind, pass).await?;
+            self.keep_pass(kind, pass).await?;
             self.commit().await?;
             let took = begun.elapsed();
             self.memory.paged(took, self.settings.sweep_budget);
@@ -85,7 +85,7 @@ impl Run<'_> {
                 self.institutions.settle(&codes, &mut self.target, &mut self.uncommitted).await?;
             }
             self.delete_gone().await?;
-            self.keep(kind, Pass { position: START, started: None, verified_since: pass.started }).await?;
+            self.keep_pass(kind, Pass { position: START, started: None, verified_since: pass.started }).await?;
             self.commit().await?;
         }
         Ok(())
@@ -95,7 +95,8 @@ impl Run<'_> {
     async fn roll_page(&mut self, kind: Kind, after: i64) -> Result<i64, Error> {
         let level = if kind == Kind::Patients { Level::Patient } else { Level::Study };
         let size = self.memory.page * if kind == Kind::Access { ACCESS_FACTOR } else { 1 };
-        let pks = self.snapshot.pks_after(level, after, size).await?;
+        let keys = self.snapshot.keys_after(level, after, size).await?;
+        let pks: Vec<i64> = keys.iter().map(|key| key.pk).collect();
         let upto = page_end(&pks, size);
         match kind {
             Kind::Access => {
@@ -112,7 +113,7 @@ impl Run<'_> {
                 }
             }
         }
-        self.find_gone(level, after, upto, pks).await?;
+        self.find_gone(level, after, upto, keys).await?;
         Ok(upto)
     }
 
@@ -122,7 +123,7 @@ impl Run<'_> {
 
     /// Remembers a pass; keeps it in the target when it is complete, when the transaction writes anyway,
     /// and now and then.
-    async fn keep(&mut self, kind: Kind, pass: Pass) -> Result<(), Error> {
+    async fn keep_pass(&mut self, kind: Kind, pass: Pass) -> Result<(), Error> {
         let passes = self.memory.passes.get_or_insert_default();
         passes[kind as usize] = pass;
         let passes = *passes;

@@ -181,8 +181,10 @@ impl<O: Outside> Supervisor<O> {
         self.textfile.due = Instant::now();
         if let Some(target) = target {
             self.link.replace(target, Instant::now());
+            self.residents.set(Vec::new());
         }
         self.rearrange_lanes(&new, sources);
+        self.residents.tell(&new);
         config::diff(&old, &new).hot
     }
 
@@ -209,7 +211,8 @@ impl<O: Outside> Supervisor<O> {
             if let Some(active) = &lane.active {
                 active.cancel.cancel();
             }
-            let gone = Error::new(Side::Run, Class::Cancelled, "the source was taken out of the configuration");
+            let gone =
+                Error::new(Side::Run, Class::Cancelled, "cancelled: the source was taken out of the configuration");
             self.withdraw(index, &gone);
         }
     }

@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::Target;
+use super::{Target, lock};
 use crate::config::Dialect;
 use crate::database::{Cells, Class, Damage, Error, Param, Session, Side, Value};
 use crate::engine::{Levels, Mode};
@@ -39,8 +39,12 @@ impl Target {
         let text = serde_json::to_string(control).expect("times and texts always have a JSON form");
         let sql = "INSERT INTO sync_control (name, value) VALUES ($1, $2) \
                    ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+        let token = self.lock.token()?;
         let mut lease = self.slot.lease().await?;
+        lease.begin_write().await?;
+        lock::fence(&mut lease, &token).await?;
         lease.execute(&sql.into(), &[Param::text(CONTROL), Param::text(&text)]).await?;
+        lease.commit().await?;
         lease.release();
         Ok(())
     }
@@ -91,8 +95,10 @@ impl Target {
         // Run IDs are ordered by time.
         let prune = "DELETE FROM sync_run WHERE run_id <= \
                      (SELECT run_id FROM sync_run ORDER BY run_id DESC LIMIT 1 OFFSET $1)";
+        let token = self.lock.token()?;
         let mut lease = self.slot.lease().await?;
         lease.begin_write().await?;
+        lock::fence(&mut lease, &token).await?;
         lease.execute(&insert.into(), &params).await?;
         lease.execute(&prune.into(), &[Param::int(keep as i64)]).await?;
         lease.commit().await?;

@@ -4,6 +4,7 @@
 //! and judges targets by an own computation; each other file holds the scenarios of one subject.
 //!
 //! - `RBAC_SYNC_TEST_SEED=N` repeats the random choices of a failed run (every failure prints its seed).
+//! - `RBAC_SYNC_TEST_KILLS=N` kills daemons that take turns N times for each kind of target.
 //! - `RBAC_SYNC_TEST_STUDIES=N` makes the larger archives larger.
 //! - `RBAC_SYNC_TEST_SECONDS=N` lets the concurrent writers of [`convergence`] write for N seconds instead of
 //!   about 25; some thousands make the long version of that test.
@@ -20,6 +21,7 @@ mod convergence;
 mod crash;
 mod daemon;
 mod deletes;
+mod faults;
 mod first_load;
 mod fixture;
 mod listeners;
@@ -30,5 +32,7 @@ mod privacy;
 mod refusals;
 mod reload;
 mod restores;
+mod sources;
+mod standby;
 mod systemd;
 mod traps;

@@ -14,6 +14,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::db::Db;
 
 /// Logs in to archives; may only read.
@@ -52,10 +54,7 @@ pub(crate) fn shared() -> &'static Cluster {
 impl Cluster {
     /// A running cluster with the two logins.
     pub(crate) fn new() -> Self {
-        let folder = tempfile::Builder::new().prefix("rbac-sync-pg-").tempdir().unwrap().keep();
-        if let Some((uid, gid)) = other_user() {
-            chown(&folder, Some(uid), Some(gid)).unwrap();
-        }
+        let folder = new_folder();
         let made = as_server_user(&programs().join("initdb"))
             .args(["--no-sync", "-U", "admin", "-E", "UTF8", "--locale=C.UTF-8"])
             .args(["--auth-local=trust", "--auth-host=scram-sha-256", "-D"])
@@ -100,6 +99,69 @@ impl Cluster {
         child.wait().unwrap();
     }
 
+    /// Ends the server and all its processes with SIGKILL; its data stay.
+    pub(crate) fn kill_9(&self) {
+        self.signal(Signal::KILL);
+        self.kill();
+    }
+
+    /// Ends the sessions and the server in an orderly way, as an operator does; its data stay.
+    pub(crate) fn stop(&self) {
+        kill_process(self.server(), Signal::INT).unwrap();
+        let start = Instant::now();
+        while self.folder.join("data/postmaster.pid").exists() {
+            assert!(start.elapsed() < Duration::from_secs(60), "PostgreSQL does not stop");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.kill();
+    }
+
+    /// Stops every process of the server in its tracks: connections are taken, nobody answers.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Ends a [`Cluster::freeze`].
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// The server first, so that it starts no process meanwhile; a killed one reaps none either.
+    fn signal(&self, signal: Signal) {
+        let server = self.server();
+        kill_process(server, signal).unwrap();
+        for child in children(server) {
+            // One that has ended by itself is as well.
+            kill_process(child, signal).ok();
+        }
+    }
+
+    fn server(&self) -> Pid {
+        let file = std::fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap();
+        let pid = file.lines().next().and_then(|line| line.trim().parse().ok());
+        pid.and_then(Pid::from_raw).expect("the server's process")
+    }
+
+    /// A copy of the cluster that follows it, on the same port: to be started when the original is down.
+    /// It can only be read until [`Cluster::promote`].
+    pub(crate) fn replica(&self) -> Self {
+        let folder = new_folder();
+        let copied = as_server_user(&programs().join("pg_basebackup"))
+            .args(["-U", "admin", "-p", &self.port.to_string(), "-c", "fast", "-X", "stream", "-R", "-h"])
+            .arg(&self.folder)
+            .arg("-D")
+            .arg(folder.join("data"))
+            .output()
+            .unwrap();
+        assert!(copied.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&copied.stderr));
+        Self { folder, port: self.port, guard: Mutex::new(None) }
+    }
+
+    /// Makes a replica the one that is written to.
+    pub(crate) fn promote(&self) {
+        self.admin_sql("postgres", "SELECT pg_promote()");
+    }
+
     /// Makes an empty database.
     pub(crate) fn create_database(&self, name: &str, owner: &str) {
         self.admin_sql("postgres", &format!("CREATE DATABASE {name} OWNER {owner}"));
@@ -140,6 +202,32 @@ impl Drop for Cluster {
         }
         std::fs::remove_dir_all(&self.folder).ok();
     }
+}
+
+fn new_folder() -> PathBuf {
+    let folder = tempfile::Builder::new().prefix("rbac-sync-pg-").tempdir().unwrap().keep();
+    give_to_server(&folder);
+    folder
+}
+
+/// Lets the user of the server own a folder.
+pub(crate) fn give_to_server(folder: &Path) {
+    if let Some((uid, gid)) = other_user() {
+        chown(folder, Some(uid), Some(gid)).unwrap();
+    }
+}
+
+/// The processes whose parent is that one.
+fn children(parent: Pid) -> Vec<Pid> {
+    let parent = parent.as_raw_nonzero().to_string();
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let pid: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // Behind the name in parentheses: the state and the parent.
+        let of = stat.rsplit(')').next()?.split_whitespace().nth(1)?.to_owned();
+        (of == parent).then(|| Pid::from_raw(pid)).flatten()
+    });
+    processes.collect()
 }
 
 /// A port of the loopback address that nobody uses now.
