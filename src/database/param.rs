@@ -30,9 +30,9 @@ pub enum Param<'a> {
     Cell(Value<'a>),
     /// An instant.
     Instant(DateTime<Utc>),
-    /// Keys, for `any_int`.
+    /// Keys, for [`any`](super::any); a statement has one such list at the most.
     Ints(&'a [i64]),
-    /// Names, for `any_text`.
+    /// Names, for [`any`](super::any).
     Texts(Vec<&'a str>),
     /// One column of many rows, for PostgreSQL's `UNNEST`.
     Column(ValueKind, Vec<Value<'a>>),
@@ -53,9 +53,6 @@ impl<'a> Param<'a> {
         Self::Cell(Value::Text(Some(value)))
     }
 }
-
-/// How SQLite stores a time: sorts as text, and its date functions read it.
-pub(super) const SQLITE_TIME: &str = "%Y-%m-%d %H:%M:%S%.3f";
 
 impl Value<'_> {
     pub(super) fn as_int(&self) -> Option<i64> {

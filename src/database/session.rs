@@ -1,31 +1,26 @@
 //! One session with a database.
 
 use std::fmt;
-use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDateTime, Utc};
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection};
-use sqlx::query::Query;
-use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Postgres, Sqlite};
+use sqlx::mysql::MySqlConnection;
+use sqlx::postgres::PgConnection;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, Connection as _};
 use tokio::time::timeout;
 
 use super::failure::explain;
-use super::param::SQLITE_TIME;
-use super::{Cells, Class, Damage, Error, Param, Side, Value, ValueKind};
+use super::{Cells, Class, Damage, Error, Param, Side, mysql, postgres, sqlite};
 use crate::config::{Dialect, Endpoint};
 
 /// A server that does not finish a login by then counts as down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A statement that takes longer is given up, on our side too, for the server may be frozen. The
 /// longest one that is normal is a scan of a table without an index.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
+pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
 /// A healthy idle session answers at once.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
-/// SQLite has no lock queue; writers poll for this long.
-const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a session is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +35,7 @@ pub enum Access {
 
 enum Connection {
     Postgres(Box<PgConnection>),
+    Mysql(MySqlConnection),
     Sqlite(SqliteConnection),
 }
 
@@ -64,8 +60,9 @@ impl Session {
         let what = format!("cannot connect to {endpoint}");
         let connecting = async {
             Ok(match endpoint.dialect {
-                Dialect::Postgres => Connection::Postgres(Box::new(postgres(endpoint, access).await?)),
-                Dialect::Sqlite => Connection::Sqlite(sqlite(endpoint, access).await?),
+                Dialect::Postgres => Connection::Postgres(Box::new(postgres::connect(endpoint, access).await?)),
+                Dialect::Mysql => Connection::Mysql(mysql::connect(endpoint, access).await?),
+                Dialect::Sqlite => Connection::Sqlite(sqlite::connect(endpoint, access).await?),
             })
         };
         match timeout(CONNECT_TIMEOUT, connecting).await {
@@ -80,6 +77,7 @@ impl Session {
     pub fn dialect(&self) -> Dialect {
         match self.connection {
             Connection::Postgres(_) => Dialect::Postgres,
+            Connection::Mysql(_) => Dialect::Mysql,
             Connection::Sqlite(_) => Dialect::Sqlite,
         }
     }
@@ -95,13 +93,16 @@ impl Session {
         let ping = async {
             match &mut self.connection {
                 Connection::Postgres(connection) => connection.ping().await,
+                Connection::Mysql(connection) => connection.ping().await,
                 Connection::Sqlite(connection) => connection.ping().await,
             }
         };
         matches!(timeout(PING_TIMEOUT, ping).await, Ok(Ok(())))
     }
 
-    /// Asks, and decodes every row of the answer.
+    /// Asks, and decodes every row of the answer. A MySQL server is asked in parts for a list of more
+    /// than a few thousand keys or names: the parts of the answer follow each other, so what is counted
+    /// per statement must be added up, and an order holds for the rows of one key.
     ///
     /// # Errors
     /// The statement failed, took too long, or a cell cannot be decoded.
@@ -116,12 +117,23 @@ impl Session {
         let text = AssertSqlSafe(sql.clone());
         match &mut self.connection {
             Connection::Postgres(connection) => {
-                let query = bind_postgres(sqlx::query(text), params);
+                let query = postgres::bind(sqlx::query(text), params);
                 let rows = within(side, "reading failed", query.fetch_all(&mut **connection)).await?;
                 rows.iter().map(|row| decode(row)).collect::<Result<_, _>>().map_err(damaged)
             }
+            Connection::Mysql(connection) => {
+                let mut decoded = Vec::new();
+                for statement in mysql::statements(sql, params) {
+                    let query = statement.query();
+                    let rows = within(side, "reading failed", query.fetch_all(&mut *connection)).await?;
+                    for row in &rows {
+                        decoded.push(decode(row).map_err(damaged)?);
+                    }
+                }
+                Ok(decoded)
+            }
             Connection::Sqlite(connection) => {
-                let query = bind_sqlite(sqlx::query(text), params);
+                let query = sqlite::bind(sqlx::query(text), params);
                 let rows = within(side, "reading failed", query.fetch_all(connection)).await?;
                 rows.iter().map(|row| decode(row)).collect::<Result<_, _>>().map_err(damaged)
             }
@@ -137,11 +149,19 @@ impl Session {
         let text = AssertSqlSafe(sql.clone());
         match &mut self.connection {
             Connection::Postgres(connection) => {
-                let query = bind_postgres(sqlx::query(text), params);
+                let query = postgres::bind(sqlx::query(text), params);
                 Ok(within(side, "writing failed", query.execute(&mut **connection)).await?.rows_affected())
             }
+            Connection::Mysql(connection) => {
+                let mut changed = 0;
+                for statement in mysql::statements(sql, params) {
+                    let query = statement.query();
+                    changed += within(side, "writing failed", query.execute(&mut *connection)).await?.rows_affected();
+                }
+                Ok(changed)
+            }
             Connection::Sqlite(connection) => {
-                let query = bind_sqlite(sqlx::query(text), params);
+                let query = sqlite::bind(sqlx::query(text), params);
                 Ok(within(side, "writing failed", query.execute(connection)).await?.rows_affected())
             }
         }
@@ -157,6 +177,9 @@ impl Session {
             Connection::Postgres(connection) => {
                 within(self.side, "a command failed", sqlx::raw_sql(text).execute(&mut **connection)).await?;
             }
+            Connection::Mysql(connection) => {
+                within(self.side, "a command failed", sqlx::raw_sql(text).execute(connection)).await?;
+            }
             Connection::Sqlite(connection) => {
                 within(self.side, "a command failed", sqlx::raw_sql(text).execute(connection)).await?;
             }
@@ -171,10 +194,24 @@ impl Session {
     pub async fn server_version(&mut self) -> Result<String, Error> {
         let (product, sql) = match self.dialect() {
             Dialect::Postgres => ("PostgreSQL", "SELECT current_setting('server_version')"),
+            Dialect::Mysql => ("MySQL", "SELECT version()"),
             Dialect::Sqlite => ("SQLite", "SELECT sqlite_version()"),
         };
         let version = self.fetch(&sql.into(), &[], |cells| cells.text(0)).await?;
-        Ok(format!("{product} {}", version.into_iter().next().flatten().unwrap_or_default()))
+        let version = version.into_iter().next().flatten().unwrap_or_default();
+        let product = if version.contains("MariaDB") { "MariaDB" } else { product };
+        Ok(format!("{product} {version}"))
+    }
+
+    /// Whether the catalogue shows every table and column. A MySQL server shows a login only those that
+    /// it may use.
+    ///
+    /// # Errors
+    /// As [`Session::command`].
+    pub async fn sees_all_tables(&mut self) -> Result<bool, Error> {
+        let Connection::Mysql(connection) = &mut self.connection else { return Ok(true) };
+        let asking = async { mysql::may_read_any_table(connection).await };
+        within(self.side, "reading the catalogue failed", asking).await
     }
 
     /// Begins a transaction that sees one moment of the database and writes nothing.
@@ -184,6 +221,7 @@ impl Session {
     pub async fn begin_snapshot(&mut self) -> Result<(), Error> {
         self.command(match self.dialect() {
             Dialect::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            Dialect::Mysql => "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
             Dialect::Sqlite => "BEGIN DEFERRED",
         })
         .await
@@ -195,7 +233,7 @@ impl Session {
     /// As [`Session::command`].
     pub async fn begin_write(&mut self) -> Result<(), Error> {
         self.command(match self.dialect() {
-            Dialect::Postgres => "BEGIN",
+            Dialect::Postgres | Dialect::Mysql => "BEGIN",
             // Takes the write lock now: upgrading a read lock later can only fail.
             Dialect::Sqlite => "BEGIN IMMEDIATE",
         })
@@ -211,87 +249,10 @@ impl Session {
     }
 }
 
-async fn postgres(endpoint: &Endpoint, access: Access) -> Result<PgConnection, sqlx::Error> {
-    let mut options = PgConnectOptions::from_str(&endpoint.url)?.application_name("rbac-sync");
-    if let Some(password) = &endpoint.password {
-        options = options.password(password.expose());
-    }
-    let mut connection = options.disable_statement_logging().connect().await?;
-    // Plans are made anew each time: one that was kept from when a table was empty scans it for ever.
-    let read_only = if access == Access::ReadWrite { "off" } else { "on" };
-    let settings = format!(
-        "SET default_transaction_read_only = {read_only}; SET statement_timeout = '{}s'; SET lock_timeout = '30s'; \
-         SET idle_in_transaction_session_timeout = '15min'; SET plan_cache_mode = force_custom_plan; \
-         SET DateStyle = 'ISO, YMD'; SET TimeZone = 'UTC'",
-        STATEMENT_TIMEOUT.as_secs()
-    );
-    sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut connection).await?;
-    Ok(connection)
-}
-
-async fn sqlite(endpoint: &Endpoint, access: Access) -> Result<SqliteConnection, sqlx::Error> {
-    let mut options = SqliteConnectOptions::from_str(&endpoint.url)?
-        .busy_timeout(SQLITE_BUSY_TIMEOUT)
-        .foreign_keys(true)
-        .disable_statement_logging();
-    options = match access {
-        Access::Look if !options.get_filename().exists() => SqliteConnectOptions::from_str("sqlite::memory:")?,
-        Access::ReadOnly | Access::Look => options.read_only(true),
-        // FULL: a commit that was answered survives a power cut.
-        Access::ReadWrite => {
-            options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full)
-        }
-    };
-    options.connect().await
-}
-
 async fn within<T>(side: Side, what: &str, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
     // The server's own timeout comes first and says more.
     match timeout(STATEMENT_TIMEOUT + Duration::from_secs(10), work).await {
         Ok(result) => result.map_err(|error| explain(side, what, &error)),
         Err(_) => Err(Error::new(side, Class::Transient, format!("{what}: no answer within {STATEMENT_TIMEOUT:?}"))),
     }
-}
-
-type PostgresQuery<'q> = Query<'q, Postgres, PgArguments>;
-type SqliteQuery<'q> = Query<'q, Sqlite, SqliteArguments>;
-
-fn bind_postgres<'q>(query: PostgresQuery<'q>, params: &[Param<'_>]) -> PostgresQuery<'q> {
-    params.iter().fold(query, |query, param| match param {
-        Param::Cell(Value::Int(value)) => query.bind(*value),
-        Param::Cell(Value::Text(value)) => query.bind(value.map(str::to_owned)),
-        Param::Cell(Value::Time(value)) => query.bind(*value),
-        Param::Instant(value) => query.bind(*value),
-        Param::Ints(values) => query.bind(values.to_vec()),
-        Param::Texts(values) => query.bind(values.iter().map(|text| (*text).to_owned()).collect::<Vec<String>>()),
-        Param::Column(ValueKind::Int, values) => query.bind(values.iter().map(Value::as_int).collect::<Vec<_>>()),
-        Param::Column(ValueKind::Text, values) => {
-            query.bind(values.iter().map(|value| value.as_text().map(str::to_owned)).collect::<Vec<_>>())
-        }
-        Param::Column(ValueKind::Time, values) => query.bind(values.iter().map(Value::as_time).collect::<Vec<_>>()),
-    })
-}
-
-fn bind_sqlite<'q>(query: SqliteQuery<'q>, params: &[Param<'_>]) -> SqliteQuery<'q> {
-    params.iter().fold(query, |query, param| match param {
-        Param::Cell(Value::Int(value)) => query.bind(*value),
-        Param::Cell(Value::Text(value)) => query.bind(value.map(str::to_owned)),
-        Param::Cell(Value::Time(value)) => query.bind(value.map(sqlite_time)),
-        Param::Instant(value) => query.bind(sqlite_instant(*value)),
-        Param::Ints(values) => query.bind(json(values)),
-        Param::Texts(values) => query.bind(json(values)),
-        Param::Column(..) => unreachable!("UNNEST is PostgreSQL's; SQLite rows are bound cell by cell"),
-    })
-}
-
-fn sqlite_time(time: NaiveDateTime) -> String {
-    time.format(SQLITE_TIME).to_string()
-}
-
-fn sqlite_instant(instant: DateTime<Utc>) -> String {
-    instant.format(SQLITE_TIME).to_string()
-}
-
-fn json<T: serde::Serialize>(values: &[T]) -> String {
-    serde_json::to_string(values).expect("numbers and texts always have a JSON form")
 }

@@ -61,8 +61,7 @@ impl TargetSession<'_> {
     /// The database failed.
     pub async fn live_series_count(&mut self, study_ids: &[i64]) -> Result<u64, Error> {
         let sql = format!("SELECT count(*) FROM rbac_series WHERE {} AND deleted_at IS NULL", self.any("study_fk"));
-        let count = self.read(sql, &[Param::Ints(study_ids)], |cells| cells.key(0)).await?;
-        Ok(count.first().map_or(0, |count| count.unsigned_abs()))
+        self.count(sql, study_ids).await
     }
 
     /// Whether a level of this source has at least `count` live rows; looks at no more rows than that.
@@ -138,6 +137,12 @@ impl TargetSession<'_> {
         self.end("rbac_patient", "id", &childless, deletes).await
     }
 
+    /// How many rows a statement counts, all parts of a long list together.
+    async fn count(&mut self, sql: String, keys: &[i64]) -> Result<u64, Error> {
+        let counts = self.read(sql, &[Param::Ints(keys)], |cells| cells.key(0)).await?;
+        Ok(counts.into_iter().map(i64::unsigned_abs).sum())
+    }
+
     async fn end(&mut self, table: &str, key: &str, keys: &[i64], deletes: Deletes) -> Result<u64, Error> {
         if keys.is_empty() {
             return Ok(0);
@@ -145,8 +150,7 @@ impl TargetSession<'_> {
         let any = self.any(key);
         if self.dry_run {
             let sql = format!("SELECT count(*) FROM {table} WHERE {any} AND deleted_at IS NULL");
-            let count = self.read(sql, &[Param::Ints(keys)], |cells| cells.key(0)).await?;
-            return Ok(count.first().map_or(0, |count| count.unsigned_abs()));
+            return self.count(sql, keys).await;
         }
         match deletes {
             Deletes::Tombstone => {

@@ -53,6 +53,7 @@ impl Target {
         let server = lease.server_version().await?;
         let findings = match schema::look(&mut lease).await? {
             Installed::Nothing => vec!["no tables yet: the first run creates them".to_owned()],
+            Installed::Partly => vec!["an installation that was interrupted: the first run completes it".to_owned()],
             Installed::Current => vec!["tables of rbac-sync, current version".to_owned()],
         };
         lease.release();

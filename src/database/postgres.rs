@@ -1,0 +1,47 @@
+//! PostgreSQL: logging in and binding.
+
+use std::str::FromStr as _;
+
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Postgres};
+
+use super::session::STATEMENT_TIMEOUT;
+use super::{Access, Param, Value, ValueKind};
+use crate::config::Endpoint;
+
+pub(super) async fn connect(endpoint: &Endpoint, access: Access) -> Result<PgConnection, sqlx::Error> {
+    let mut options = PgConnectOptions::from_str(&endpoint.url)?.application_name("rbac-sync");
+    if let Some(password) = &endpoint.password {
+        options = options.password(password.expose());
+    }
+    let mut connection = options.disable_statement_logging().connect().await?;
+    // Plans are made anew each time: one that was kept from when a table was empty scans it for ever.
+    let read_only = if access == Access::ReadWrite { "off" } else { "on" };
+    let settings = format!(
+        "SET default_transaction_read_only = {read_only}; SET statement_timeout = '{}s'; SET lock_timeout = '30s'; \
+         SET idle_in_transaction_session_timeout = '15min'; SET plan_cache_mode = force_custom_plan; \
+         SET DateStyle = 'ISO, YMD'; SET TimeZone = 'UTC'",
+        STATEMENT_TIMEOUT.as_secs()
+    );
+    sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut connection).await?;
+    Ok(connection)
+}
+
+type PostgresQuery<'q> = Query<'q, Postgres, PgArguments>;
+
+pub(super) fn bind<'q>(query: PostgresQuery<'q>, params: &[Param<'_>]) -> PostgresQuery<'q> {
+    params.iter().fold(query, |query, param| match param {
+        Param::Cell(Value::Int(value)) => query.bind(*value),
+        Param::Cell(Value::Text(value)) => query.bind(value.map(str::to_owned)),
+        Param::Cell(Value::Time(value)) => query.bind(*value),
+        Param::Instant(value) => query.bind(*value),
+        Param::Ints(values) => query.bind(values.to_vec()),
+        Param::Texts(values) => query.bind(values.iter().map(|text| (*text).to_owned()).collect::<Vec<String>>()),
+        Param::Column(ValueKind::Int, values) => query.bind(values.iter().map(Value::as_int).collect::<Vec<_>>()),
+        Param::Column(ValueKind::Text, values) => {
+            query.bind(values.iter().map(|value| value.as_text().map(str::to_owned)).collect::<Vec<_>>())
+        }
+        Param::Column(ValueKind::Time, values) => query.bind(values.iter().map(Value::as_time).collect::<Vec<_>>()),
+    })
+}
