@@ -12,7 +12,7 @@ use crate::harness::site::Site;
 
 #[tokio::test]
 async fn tables_of_somebody_else_stay_as_they_are() {
-    for target in [Dialect::Postgres, Dialect::Sqlite] {
+    for target in [Dialect::Postgres, Dialect::Mariadb, Dialect::Sqlite] {
         let seed = random::seed(81);
         let mut site = Site::between(Dialect::Postgres, target, Shape::release("5.35.0"), seed).await;
         site.settings.deletes = Gone::Removed;
