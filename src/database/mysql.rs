@@ -120,7 +120,7 @@ pub(super) fn statements<'a>(sql: &Arc<str>, params: &[Param<'a>]) -> Vec<Statem
 fn values<'a>(param: &Param<'a>) -> Vec<Value<'a>> {
     match param {
         Param::Cell(value) => vec![*value],
-        Param::Instant(instant) => vec![Value::Time(Some(instant.naive_utc()))],
+        Param::Instant(instant) => vec![Value::Time(instant.map(|instant| instant.naive_utc()))],
         Param::Ints(keys) => keys.iter().map(|key| Value::Int(Some(*key))).collect(),
         Param::Texts(names) => names.iter().map(|name| Value::Text(Some(name))).collect(),
         Param::Column(..) => unreachable!("UNNEST is PostgreSQL's; rows are bound cell by cell"),

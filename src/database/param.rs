@@ -28,8 +28,8 @@ pub enum ValueKind {
 pub enum Param<'a> {
     /// One cell.
     Cell(Value<'a>),
-    /// An instant.
-    Instant(DateTime<Utc>),
+    /// An instant or null.
+    Instant(Option<DateTime<Utc>>),
     /// Keys, for [`any`](super::any); a statement has one such list at the most.
     Ints(&'a [i64]),
     /// Names, for [`any`](super::any).

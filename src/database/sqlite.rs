@@ -39,7 +39,7 @@ pub(super) fn bind<'q>(query: SqliteQuery<'q>, params: &[Param<'_>]) -> SqliteQu
         Param::Cell(Value::Int(value)) => query.bind(*value),
         Param::Cell(Value::Text(value)) => query.bind(value.map(str::to_owned)),
         Param::Cell(Value::Time(value)) => query.bind(value.map(stored_time)),
-        Param::Instant(value) => query.bind(stored_instant(*value)),
+        Param::Instant(value) => query.bind(value.map(stored_instant)),
         Param::Ints(values) => query.bind(json(values)),
         Param::Texts(values) => query.bind(json(values)),
         Param::Column(..) => unreachable!("UNNEST is PostgreSQL's; SQLite rows are bound cell by cell"),

@@ -102,16 +102,8 @@ async fn last_run(folder: &Folder) -> Result<(Runs, Levels), String> {
     let environment = Environment::read(Some(&folder.env_file())).map_err(problems)?;
     let config = config::load(&folder.configuration(), &environment).map_err(problems)?.config;
     let source = config.sources.first().expect("a configuration has at least one source");
-    let settings = Settings {
-        source: source.name.clone(),
-        mode: Mode::Full,
-        dry_run: false,
-        // After hours of a demo there may be much to delete, all of it made up.
-        allow_deletes: true,
-        overlap: source.overlap,
-        deletes: config.target.deletes,
-        max_deletes: config.target.max_deletes,
-    };
+    // After hours of a demo there may be much to delete, all of it made up.
+    let settings = Settings { mode: Mode::Full, allow_deletes: true, ..Settings::new(source, &config.target) };
     let target = Target::new(&config.target);
     target.open().await.map_err(|error| format!("cannot open the target: {error}"))?;
     let history = target.recent_runs(config.history_keep).await;

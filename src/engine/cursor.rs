@@ -26,6 +26,20 @@ pub(super) fn advance(
     applied.filter(|time| *time <= now).max().max(held)
 }
 
+/// The cursor to keep when `reached` was read while transactions were under way: not past `limit` (see
+/// [`Memory::limit`](super::memory::Memory::limit)), and not behind what is kept already.
+pub(super) fn hold(
+    stored: Option<NaiveDateTime>,
+    reached: Option<NaiveDateTime>,
+    limit: Option<Option<NaiveDateTime>>,
+    now: NaiveDateTime,
+) -> Option<NaiveDateTime> {
+    match limit {
+        None => reached,
+        Some(limit) => reached.min(limit).max(stored.map(|stored| stored.min(now))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -57,6 +71,18 @@ mod tests {
     fn the_cursor_goes_back_with_the_clock_at_the_end_of_daylight_saving() {
         let cursor = Some(at("2026-10-25 02:59:58"));
         assert_eq!(advance(cursor, std::iter::empty(), at("2026-10-25 02:00:01")), Some(at("2026-10-25 02:00:01")));
+    }
+
+    #[test]
+    fn a_transaction_under_way_holds_the_cursor_but_never_moves_it_back() {
+        let (stored, limit, reached) =
+            (at("2026-01-01 10:00:00"), at("2026-01-01 10:05:00"), at("2026-01-01 10:09:00"));
+        let now = at("2026-01-01 10:10:00");
+        assert_eq!(hold(Some(stored), Some(reached), None, now), Some(reached));
+        assert_eq!(hold(Some(stored), Some(reached), Some(Some(limit)), now), Some(limit));
+        assert_eq!(hold(Some(limit), Some(reached), Some(Some(stored)), now), Some(limit));
+        assert_eq!(hold(Some(stored), Some(reached), Some(None), now), Some(stored));
+        assert_eq!(hold(None, Some(reached), Some(None), now), None);
     }
 
     proptest! {

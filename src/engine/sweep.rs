@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use chrono::Utc;
+
 use super::cursor::advance;
 use super::project::{PATIENTS, STUDIES};
 use super::{Error, Mode, Run};
@@ -13,13 +15,14 @@ const TARGET_PAGE: usize = 10_000;
 /// Before every pk.
 pub(super) const START: i64 = i64::MIN;
 /// Behind every pk.
-const END: i64 = i64::MAX;
+pub(super) const END: i64 = i64::MAX;
 
 impl Run<'_> {
     /// The first load. The times up to which later deltas need not read are taken before its first row
     /// is read, and kept with the place that it has come to, so that it goes on there when it is
     /// interrupted.
     pub(super) async fn load(&mut self, cursors: [Option<Cursor>; 3]) -> Result<(), Error> {
+        let begun = Utc::now();
         let mut places = [Cursor::default(); 3];
         for (level, cursor) in Level::ALL.into_iter().zip(cursors) {
             let place = &mut places[level as usize];
@@ -40,16 +43,22 @@ impl Run<'_> {
         for level in Level::ALL {
             self.target.set_cursor(level, Cursor { load_pk: None, ..places[level as usize] }).await?;
         }
+        // A load that was interrupted did not look for deletes in its first part again.
+        if places.iter().all(|place| place.load_pk == Some(START)) {
+            self.all_verified(begun).await?;
+        }
         self.commit().await
     }
 
     /// A run over everything that leaves the cursors alone.
     pub(super) async fn full(&mut self) -> Result<(), Error> {
+        let begun = Utc::now();
         self.sweep(Level::Patient, None).await?;
         self.sweep(Level::Study, None).await?;
         self.institutions.settle(&mut self.target, &mut self.uncommitted).await?;
         self.commit().await?;
         self.delete_gone().await?;
+        self.all_verified(begun).await?;
         self.commit().await
     }
 
@@ -83,7 +92,13 @@ impl Run<'_> {
     }
 
     /// Live rows of the target that stand for a pk between `after` and `upto` which is not among `pks`.
-    async fn find_gone(&mut self, level: Level, mut after: i64, upto: i64, pks: Vec<i64>) -> Result<(), Error> {
+    pub(super) async fn find_gone(
+        &mut self,
+        level: Level,
+        mut after: i64,
+        upto: i64,
+        pks: Vec<i64>,
+    ) -> Result<(), Error> {
         let pks: HashSet<i64> = pks.into_iter().collect();
         loop {
             let page = self.target.live_between(level, after, upto, TARGET_PAGE).await?;

@@ -12,11 +12,21 @@ use super::rows::{self, Hint, SourcePatient, SourceSeries, SourceStudy};
 use crate::database::{Class, Error, Lease, Param, Side, Value};
 use crate::model::{Identifier, Links, joined};
 
+/// The transactions that a view of a PostgreSQL archive does not show: those with an ID from `xmin` on
+/// may be under way, those from `xmax` on had not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Horizon {
+    /// The oldest transaction under way.
+    pub xmin: i64,
+    /// The next transaction.
+    pub xmax: i64,
+}
+
 /// A read-only transaction that sees one moment of the archive. Give it back with
 /// [`Snapshot::close`]; dropping it closes its session.
 pub struct Snapshot<'a> {
-    lease: Lease<'a>,
-    queries: Arc<Queries>,
+    pub(super) lease: Lease<'a>,
+    pub(super) queries: Arc<Queries>,
     time_zone: chrono_tz::Tz,
     begun: Instant,
 }
@@ -69,6 +79,17 @@ impl<'a> Snapshot<'a> {
         Ok(self.time_zone.from_utc_datetime(&utc).naive_local())
     }
 
+    /// Which transactions this view does not show; `None` where the database cannot tell.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn horizon(&mut self) -> Result<Option<Horizon>, Error> {
+        let Some(sql) = self.queries.horizon.clone() else { return Ok(None) };
+        let rows =
+            self.lease.fetch(&sql, &[], |cells| Ok(Horizon { xmin: cells.key(0)?, xmax: cells.key(1)? })).await?;
+        Ok(rows.first().copied())
+    }
+
     /// The largest `updated_time` of a level; none of an empty table.
     ///
     /// # Errors
@@ -91,6 +112,31 @@ impl<'a> Snapshot<'a> {
         let params = [Param::Cell(Value::Time(Some(after.0))), Param::int(after.1), Param::int(limit as i64)];
         let hints = self.lease.fetch(&self.queries.changed[level as usize], &params, rows::hint).await?;
         Ok(hints.into_iter().flatten().collect())
+    }
+
+    /// Whether an index makes [`Snapshot::changed`] cheap.
+    #[must_use]
+    pub fn is_indexed(&self, level: Level) -> bool {
+        self.queries.indexed[level as usize]
+    }
+
+    /// The largest pk of a level; 0 of an empty table.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn newest_pk(&mut self, level: Level) -> Result<i64, Error> {
+        let rows = self.lease.fetch(&self.queries.newest_pk[level as usize], &[], |cells| cells.int(0)).await?;
+        Ok(rows.first().copied().flatten().unwrap_or(0))
+    }
+
+    /// Rows behind a pk, ascending, at most `limit`: each pk and what to look at.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn added(&mut self, level: Level, after: i64, limit: usize) -> Result<Vec<(i64, i64)>, Error> {
+        let params = [Param::int(after), Param::int(limit as i64)];
+        let sql = &self.queries.added[level as usize];
+        self.lease.fetch(sql, &params, |cells| Ok((cells.key(0)?, cells.key(1)?))).await
     }
 
     /// Keys of patients or studies behind `after`, ascending, at most `limit`.
@@ -244,6 +290,6 @@ impl<'a> Snapshot<'a> {
     }
 }
 
-fn join_ids(ids: &[String]) -> Option<String> {
+pub(super) fn join_ids(ids: &[String]) -> Option<String> {
     joined(ids.iter().map(String::as_str))
 }

@@ -79,8 +79,8 @@ impl Target {
             Param::text(record.mode.as_str()),
             Param::text(&record.source),
             Param::int(record.dry_run.into()),
-            Param::Instant(record.started.unwrap_or(now)),
-            Param::Instant(record.finished.unwrap_or(now)),
+            Param::Instant(record.started.or(Some(now))),
+            Param::Instant(record.finished.or(Some(now))),
             Param::int(record.success.unwrap_or(false).into()),
             Param::int(signed(record.processed)),
             Param::int(signed(record.duration_ms.unwrap_or(0))),
@@ -115,7 +115,7 @@ fn flag(session: &Session, column: &str) -> String {
 }
 
 /// An instant as wall clock in UTC.
-fn utc(session: &Session, column: &str) -> String {
+pub(super) fn utc(session: &Session, column: &str) -> String {
     match session.dialect() {
         Dialect::Postgres => format!("{column} AT TIME ZONE 'UTC'"),
         Dialect::Mysql | Dialect::Sqlite => column.to_owned(),

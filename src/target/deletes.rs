@@ -157,7 +157,7 @@ impl TargetSession<'_> {
                 let sql =
                     format!("UPDATE {table} SET deleted_at = $2, synced_at = $2 WHERE {any} AND deleted_at IS NULL");
                 let now = self.now;
-                self.write(sql, &[Param::Ints(keys), Param::Instant(now)]).await
+                self.write(sql, &[Param::Ints(keys), Param::Instant(Some(now))]).await
             }
             Deletes::Remove => self.write(format!("DELETE FROM {table} WHERE {any}"), &[Param::Ints(keys)]).await,
         }

@@ -8,6 +8,7 @@ mod deletes;
 mod rows;
 mod schema;
 mod session;
+mod sweeps;
 
 use crate::config::TargetConfig;
 use crate::database::{Access, Error, Inspection, Side, Slot};
@@ -15,6 +16,7 @@ use schema::Installed;
 
 pub use deletes::Candidate;
 pub use session::{Cursor, Existing, TargetSession};
+pub use sweeps::Pass;
 
 /// The RBAC database. Connects when it is first asked and again after a failure; any number of
 /// tasks may use it at a time.

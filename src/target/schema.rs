@@ -7,7 +7,7 @@ use crate::database::{Class, Error, Param, Session, Side};
 const VERSION: i64 = 1;
 
 /// Every table of this program; a table of somebody else is never touched.
-const TABLES: [&str; 11] = [
+const TABLES: [&str; 12] = [
     "rbac_source",
     "rbac_institution",
     "rbac_patient",
@@ -15,6 +15,7 @@ const TABLES: [&str; 11] = [
     "rbac_study",
     "rbac_series",
     "sync_cursor",
+    "sync_sweep",
     "sync_run",
     "sync_control",
     "sync_sequence",
@@ -25,7 +26,7 @@ const TABLES: [&str; 11] = [
 /// `{row_key}` a column that a dialect adds. Foreign keys stand behind the columns, for MySQL does not
 /// read them beside one. `id` is assigned from `sync_sequence` and never used twice, also not after a
 /// removal: other tables may refer to it.
-const VERSION_1: [&str; 18] = [
+const VERSION_1: [&str; 19] = [
     "CREATE TABLE sync_schema (version {int} PRIMARY KEY)",
     "CREATE TABLE sync_sequence (next_id {int} PRIMARY KEY)",
     "CREATE TABLE rbac_source (id {int} PRIMARY KEY, name {key} NOT NULL UNIQUE)",
@@ -60,6 +61,9 @@ const VERSION_1: [&str; 18] = [
     "CREATE INDEX rbac_series_institution_fk ON rbac_series (institution_fk)",
     "CREATE TABLE sync_cursor (source_fk {int} NOT NULL, level {key} NOT NULL, updated_time {fine_time}, \
      load_pk {int}, moved_at {instant} NOT NULL, PRIMARY KEY (source_fk, level), \
+     FOREIGN KEY (source_fk) REFERENCES rbac_source (id))",
+    "CREATE TABLE sync_sweep (source_fk {int} NOT NULL, pass {key} NOT NULL, place {int} NOT NULL, \
+     started {instant}, verified_since {instant}, PRIMARY KEY (source_fk, pass), \
      FOREIGN KEY (source_fk) REFERENCES rbac_source (id))",
     "CREATE TABLE sync_run (run_id {key} PRIMARY KEY, run_trigger {text} NOT NULL, mode {text} NOT NULL, \
      source {text} NOT NULL, dry_run {bool} NOT NULL, started {instant} NOT NULL, finished {instant} NOT NULL, \

@@ -25,3 +25,4 @@ mod privacy;
 mod refusals;
 mod reload;
 mod systemd;
+mod traps;
