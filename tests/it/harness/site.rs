@@ -45,6 +45,7 @@ pub(crate) struct Site {
     pub(crate) folder: TempDir,
     pub(crate) source_url: String,
     target: Place,
+    source_cluster: &'static Cluster,
     target_cluster: &'static Cluster,
     seen: Seen,
 }
@@ -113,7 +114,8 @@ impl Site {
             http: None,
             level: "debug",
         };
-        let site = Self { archive, settings, folder, source_url, target, target_cluster, seen: Seen::default() };
+        let seen = Seen::default();
+        let site = Self { archive, settings, folder, source_url, target, source_cluster, target_cluster, seen };
         site.configure();
         site
     }
@@ -188,7 +190,7 @@ impl Site {
     /// Another session in the archive, as its administrator.
     pub(crate) async fn archive_session(&self) -> Db {
         let name = self.source_url.rsplit('/').next().and_then(|rest| rest.split('?').next()).unwrap();
-        cluster::shared().admin(name).await
+        self.source_cluster.admin(name).await
     }
 
     pub(crate) async fn daemon(&self) -> Daemon {
