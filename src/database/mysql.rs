@@ -49,8 +49,8 @@ fn settings(access: Access) -> String {
         // looked through for each row.
         "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', autocommit = 1, \
          lock_wait_timeout = 30, innodb_lock_wait_timeout = 30\
-         /*M!100300 , max_statement_time = {seconds}, idle_transaction_timeout = 900, \
-         in_predicate_conversion_threshold = 0 */\
+         /*M!100300 , max_statement_time = {seconds}, idle_transaction_timeout = 900 */\
+         /*M!100500 , in_predicate_conversion_threshold = 0 */\
          /*!50708 , max_execution_time = {seconds}000 */; \
          SET SESSION TRANSACTION ISOLATION LEVEL {isolation}; SET SESSION TRANSACTION {access}"
     )

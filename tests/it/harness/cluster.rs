@@ -137,6 +137,12 @@ impl Cluster {
         format!("{scheme}://{role}@127.0.0.1:{}/{database}", self.port)
     }
 
+    /// The same URL through MariaDB's local socket.
+    pub(crate) fn socket_url(&self, url: &str) -> String {
+        let local = url.replace(&format!("127.0.0.1:{}", self.port), "localhost");
+        format!("{local}?socket={}", self.folder.join("socket").display())
+    }
+
     fn answers(&self) -> bool {
         let client = self.product.client(&self.folder, self.port, self.first_database(), "SELECT 1").output();
         client.unwrap().status.success()
