@@ -14,7 +14,7 @@ const OVERDUE: TimeDelta = TimeDelta::seconds(60);
 pub(super) fn health(snapshot: &Snapshot, alive: bool, now: DateTime<Utc>) -> Health {
     let status = &snapshot.status;
     let source: BTreeMap<String, Part> =
-        status.sources.iter().map(|source| (source.name.clone(), database(&source.reachability))).collect();
+        status.sources.iter().map(|one| (one.name.clone(), source_part(status, &one.reachability))).collect();
     let scheduler = scheduler(status, alive, now);
     let target = database(&status.target);
     let last_run = last_run(status);
@@ -31,8 +31,9 @@ pub(super) fn ready(snapshot: &Snapshot, alive: bool) -> Ready {
         missing.push("the daemon is stopping".to_owned());
     }
     for source in &status.sources {
-        if source.reachability.reachable != Some(true) {
-            missing.push(format!("source {}: {}", source.name, database(&source.reachability).detail));
+        let part = source_part(status, &source.reachability);
+        if !part.ok {
+            missing.push(format!("source {}: {}", source.name, part.detail));
         }
     }
     if status.target.reachable != Some(true) {
@@ -55,6 +56,14 @@ fn scheduler(status: &Status, alive: bool, now: DateTime<Utc>) -> Part {
         }
         Some(due) => Part { ok: true, detail: format!("next run at {}", time(due)) },
         None => Part { ok: true, detail: "no run is due".into() },
+    }
+}
+
+/// Runs ask a source. A daemon that was paused before it started has none to do, and nothing is missing.
+fn source_part(status: &Status, state: &Reachability) -> Part {
+    match (&status.pause, state.reachable) {
+        (Some(_), None) => Part { ok: true, detail: "not asked while paused".into() },
+        _ => database(state),
     }
 }
 
@@ -100,6 +109,7 @@ fn time(time: DateTime<Utc>) -> String {
 mod tests {
     use super::*;
     use crate::api::testing::{at, snapshot};
+    use crate::schedule::Pause;
 
     #[test]
     fn a_quiet_daemon_is_healthy_and_ready() {
@@ -121,6 +131,18 @@ mod tests {
         let missing = ready(&snapshot, true).missing;
         assert_eq!(missing.len(), 2);
         assert!(missing[0].starts_with("source main: ") && missing[1].starts_with("target: "), "{missing:?}");
+    }
+
+    #[test]
+    fn a_source_that_a_pause_kept_from_being_asked_is_not_missing() {
+        let mut snapshot = snapshot();
+        snapshot.status.sources[0].reachability = Reachability { reachable: None, error: None, since: None };
+        assert!(!ready(&snapshot, true).ready);
+        (snapshot.status.paused, snapshot.status.pause) =
+            (true, Some(Pause { reason: None, since: at(50), until: None }));
+        let health = health(&snapshot, true, at(100));
+        assert!(health.ok && health.source["main"].detail == "not asked while paused", "{health:?}");
+        assert_eq!(ready(&snapshot, true), Ready { ready: true, missing: vec![] });
     }
 
     #[test]

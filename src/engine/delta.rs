@@ -42,12 +42,12 @@ impl Run<'_> {
         let now = self.snapshot.now().await?;
         self.memory.settle(horizon, self.settings.overlap, begun);
         let mut progress = Progress { now, horizon, stored, reached: stored.map(|cursor| cursor.updated_time) };
-        let mut newest_pk = [0; 3];
+        let mut newest_pk = [None; 3];
         for level in Level::ALL {
             let index = level as usize;
             let indexed = self.snapshot.is_indexed(level);
             if !indexed {
-                newest_pk[index] = self.snapshot.newest_pk(level).await?;
+                newest_pk[index] = Some(self.snapshot.newest_pk(level).await?);
             }
             let waits = !indexed && self.settings.scan_percent.is_some() && !self.memory.may_scan(index, begun);
             match self.memory.new_behind(index).filter(|_| waits) {

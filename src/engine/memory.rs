@@ -29,8 +29,8 @@ pub(super) struct Poll {
     pub(super) horizon: Option<Horizon>,
     /// Up to which `updated_time` it read each level.
     pub(super) reached: [Option<NaiveDateTime>; 3],
-    /// The largest pk of each level at that time.
-    pub(super) newest_pk: [i64; 3],
+    /// The largest pk of each level at that time; none where an index made it needless.
+    pub(super) newest_pk: [Option<i64>; 3],
 }
 
 /// The memory of one source.
@@ -96,7 +96,7 @@ impl Memory {
     /// Behind which pk rows may be new since the polls that are settled; `None` before the first poll.
     /// A pk is drawn shortly before its transaction gets an ID, hence one poll more than settled.
     pub(super) fn new_behind(&self, level: usize) -> Option<i64> {
-        self.polls.front().map(|poll| poll.newest_pk[level])
+        self.polls.front()?.newest_pk[level]
     }
 
     /// Whether a scan may begin, so that scans take at most their share of the time.
@@ -133,7 +133,7 @@ mod tests {
     }
 
     fn poll(horizon: Option<Horizon>, second: u32) -> Poll {
-        let newest_pk = [i64::from(second) * 100; 3];
+        let newest_pk = [Some(i64::from(second) * 100); 3];
         Poll { at: Instant::now(), horizon, reached: [Some(at(second)); 3], newest_pk }
     }
 

@@ -29,7 +29,7 @@ impl<O: Outside> Supervisor<O> {
         match result {
             Ok(remembered) => {
                 self.link.opened(now);
-                tracing::info!(target = %self.config.target.endpoint, "the target is open");
+                tracing::info!(url = %self.config.target.endpoint, "the target is open");
                 let before = self.interval();
                 self.intent.loaded(remembered.control, self.config.interval);
                 self.interval_may_differ(before);

@@ -167,7 +167,9 @@ impl<O: Outside> Supervisor<O> {
 /// One line for each run that somebody may want to read about.
 fn log_end<S>(lane: &mut Lane<S>, active: &Active, report: &RunReport, now: Instant) {
     let (processed, changed) = (report.levels.processed(), report.levels.changed());
-    let (mode, duration_ms) = (report.mode.as_str(), now.duration_since(active.since).as_millis());
+    // Not as u128, which the JSON log writes as a text.
+    let duration_ms = u64::try_from(now.duration_since(active.since).as_millis()).unwrap_or(u64::MAX);
+    let mode = report.mode.as_str();
     let dry_run = active.ticket.dry_run;
     let Some(error) = &report.error else {
         let recovered = !dry_run && lane.complaints.over();
