@@ -158,26 +158,31 @@ async fn without_an_index_new_rows_come_at_once_and_changed_ones_when_a_scan_is_
 
 #[tokio::test]
 async fn verify_finds_what_a_delta_cannot_see_and_writes_nothing() {
-    let mut site = Site::new(Shape::release("5.34.3"), random::seed(167)).await;
-    generate::fill(&mut site.archive, 40).await;
-    let daemon = started(&mut site, "1h", LAZY).await;
-    let verify = async |site: &Site| {
-        let mut command = program(site.folder.path());
-        let output = command.args(["verify", "--socket"]).arg(site.socket()).output().await.unwrap();
-        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
-    };
-    let (code, said) = verify(&site).await;
-    assert_eq!(code, Some(0), "{said}");
-    site.archive.db.run("UPDATE study SET access_control_id = 'SECRET' WHERE pk IN (SELECT min(pk) FROM study)").await;
-    let (code, said) = verify(&site).await;
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("1 differences") && said.contains("DIFFERENT"), "{said}");
-    assert!(!said.contains("SECRET"), "{said}");
-    assert!(site.verdict().await.is_err(), "nothing was written");
-    daemon.run("{\"mode\": \"full\"}").await;
-    let (code, said) = verify(&site).await;
-    assert_eq!(code, Some(0), "{said}");
-    daemon.stop().await;
+    for dialect in Dialect::SERVERS {
+        let mut site = Site::within(dialect, Shape::release("5.34.3"), random::seed(167)).await;
+        generate::fill(&mut site.archive, 40).await;
+        let daemon = started(&mut site, "1h", LAZY).await;
+        let verify = async |site: &Site| {
+            let mut command = program(site.folder.path());
+            let output = command.args(["verify", "--socket"]).arg(site.socket()).output().await.unwrap();
+            (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+        };
+        let (code, said) = verify(&site).await;
+        assert_eq!(code, Some(0), "{said}");
+        site.archive
+            .db
+            .run("UPDATE study SET access_control_id = 'SECRET' WHERE pk IN (SELECT min(pk) FROM study)")
+            .await;
+        let (code, said) = verify(&site).await;
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("1 differences") && said.contains("DIFFERENT"), "{said}");
+        assert!(!said.contains("SECRET"), "{said}");
+        assert!(site.verdict().await.is_err(), "nothing was written");
+        daemon.run("{\"mode\": \"full\"}").await;
+        let (code, said) = verify(&site).await;
+        assert_eq!(code, Some(0), "{said}");
+        daemon.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::db::Db;
-use super::product::Product;
+use super::product::{Product, as_server_user, other_user};
 use super::shape::Dialect;
 
 /// Logs in to archives; may only read.
@@ -64,7 +64,7 @@ impl Cluster {
     /// A running server with the two logins.
     pub(crate) fn of(product: Product) -> Self {
         let folder = tempfile::Builder::new().prefix("rbac-sync-db-").tempdir().unwrap().keep();
-        if let Some((uid, gid)) = product.other_user() {
+        if let Some((uid, gid)) = other_user() {
             chown(&folder, Some(uid), Some(gid)).unwrap();
         }
         product.install(&folder);
@@ -84,7 +84,7 @@ impl Cluster {
     pub(crate) fn start(&self) {
         let mut guard = self.guard.lock().unwrap();
         assert!(guard.is_none(), "the cluster runs already");
-        let mut shell = self.product.as_server_user(Path::new("/bin/sh"));
+        let mut shell = as_server_user(Path::new("/bin/sh"));
         let script = [GUARD[0], self.product.start(), GUARD[1]].concat();
         shell.args(["-c", &script, "guard"]);
         shell.arg(self.product.programs()).arg(&self.folder).arg(self.port.to_string());

@@ -46,13 +46,13 @@ stop=KILL
     pub(super) fn install(self, folder: &Path) {
         let mut command = match self {
             Self::Postgres => {
-                let mut command = self.as_server_user(&self.programs().join("initdb"));
+                let mut command = as_server_user(&self.programs().join("initdb"));
                 command.args(["--no-sync", "-U", "admin", "-E", "UTF8", "--locale=C.UTF-8"]);
                 command.args(["--auth-local=trust", "--auth-host=scram-sha-256", "-D"]).arg(folder.join("data"));
                 command
             }
             Self::Mariadb => {
-                let mut command = self.as_server_user(Path::new("mariadb-install-db"));
+                let mut command = as_server_user(Path::new("mariadb-install-db"));
                 command.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
                 command.arg(format!("--datadir={}", folder.join("data").display()));
                 command
@@ -93,32 +93,28 @@ stop=KILL
             PathBuf::from(format!("/usr/lib/postgresql/{}/bin", newest.expect("a version of PostgreSQL")))
         })
     }
+}
 
-    /// Servers refuse to run as root; then they run as the user of their package.
-    pub(super) fn other_user(self) -> Option<(u32, u32)> {
-        if !rustix::process::getuid().is_root() {
-            return None;
-        }
-        let user = if self == Self::Postgres { "postgres" } else { "mysql" };
-        let id = |flag| {
-            let output = Command::new("id").args([flag, user]).output().unwrap();
-            let text = String::from_utf8(output.stdout).unwrap();
-            text.trim().parse().unwrap_or_else(|_| panic!("the user {user} exists"))
-        };
-        Some((id("-u"), id("-g")))
+/// Servers refuse to run as root; then they run as the user of PostgreSQL's package.
+pub(super) fn other_user() -> Option<(u32, u32)> {
+    if !rustix::process::getuid().is_root() {
+        return None;
     }
+    let id = |flag| {
+        let output = Command::new("id").args([flag, "postgres"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().parse().expect("the user postgres exists")
+    };
+    Some((id("-u"), id("-g")))
+}
 
-    pub(super) fn as_server_user(self, program: &Path) -> Command {
-        let mut command = if let Some((uid, gid)) = self.other_user() {
-            let mut command = Command::new("setpriv");
-            command
-                .args(["--reuid", &uid.to_string(), "--regid", &gid.to_string(), "--init-groups", "--"])
-                .arg(program);
-            command
-        } else {
-            Command::new(program)
-        };
-        command.current_dir("/");
+pub(super) fn as_server_user(program: &Path) -> Command {
+    let mut command = if let Some((uid, gid)) = other_user() {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", &uid.to_string(), "--regid", &gid.to_string(), "--init-groups", "--"]).arg(program);
         command
-    }
+    } else {
+        Command::new(program)
+    };
+    command.current_dir("/");
+    command
 }
