@@ -23,6 +23,10 @@ pub(super) fn explain(side: Side, what: &str, error: &sqlx::Error) -> Error {
         sqlx::Error::Database(database) => return explain_database(side, what, database.as_ref()),
         sqlx::Error::Io(io) => (Class::Transient, io.to_string()),
         sqlx::Error::Tls(tls) => (Class::Config, format!("TLS: {tls}")),
+        // MySQL's caching_sha2_password sends the password in the clear, or by RSA, which is not built in.
+        sqlx::Error::Configuration(error) if error.to_string().starts_with("RSA") => {
+            (Class::Config, "this login needs an encrypted connection: add ?ssl-mode=required to the URL".to_owned())
+        }
         sqlx::Error::Configuration(_) => (Class::Config, "the driver does not accept the URL".to_owned()),
         sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
             (Class::Transient, "the connection broke in the middle of an answer".to_owned())
@@ -81,7 +85,7 @@ fn mysql_class(number: u16) -> Class {
         // Resources: out of memory, of connections, of disk; too many statements.
         1021 | 1037 | 1038 | 1040 | 1041 | 1114 | 1129 | 1203 | 1226 | 1461
         // The connection, the server going away or changing its role, statements ended from outside.
-        | 1053 | 1077 | 1152 | 1158..=1161 | 1184 | 1290 | 1317 | 1836 | 1927 | 1969 | 3024 | 4031
+        | 1047 | 1053 | 1077 | 1152 | 1158..=1161 | 1184 | 1290 | 1317 | 1836 | 1927 | 1969 | 3024 | 3101 | 4031
         // Locks, and a snapshot that does not hold any more.
         | 1020 | 1205 | 1213 | 1412 | 1614 | 1792 => Class::Transient,
         _ => Class::Permanent,
@@ -89,10 +93,10 @@ fn mysql_class(number: u16) -> Class {
 }
 
 /// Numbers whose texts name logins, tables, columns and limits, no values.
-const SAFE_NUMBERS: [u16; 52] = [
-    1021, 1020, 1037, 1038, 1040, 1041, 1044, 1045, 1046, 1048, 1049, 1050, 1053, 1054, 1071, 1114, 1118, 1129, 1130,
-    1142, 1143, 1146, 1153, 1158, 1159, 1160, 1161, 1184, 1203, 1205, 1213, 1226, 1227, 1251, 1273, 1275, 1290, 1317,
-    1364, 1370, 1406, 1412, 1461, 1665, 1698, 1836, 1927, 1969, 3024, 3118, 3159, 3750,
+const SAFE_NUMBERS: [u16; 54] = [
+    1021, 1020, 1037, 1038, 1040, 1041, 1044, 1045, 1046, 1047, 1048, 1049, 1050, 1053, 1054, 1071, 1114, 1118, 1129,
+    1130, 1142, 1143, 1146, 1153, 1158, 1159, 1160, 1161, 1184, 1203, 1205, 1213, 1226, 1227, 1251, 1273, 1275, 1290,
+    1317, 1364, 1370, 1406, 1412, 1461, 1665, 1698, 1836, 1927, 1969, 3024, 3101, 3118, 3159, 3750,
 ];
 
 fn mysql_text(number: u16, message: &str) -> String {
@@ -180,6 +184,14 @@ mod tests {
         // SQLITE_BUSY_SNAPSHOT, SQLITE_CONSTRAINT_UNIQUE
         assert_eq!(sqlite_meaning("517").0, Class::Transient);
         assert_eq!(sqlite_meaning("2067").1, "a constraint is violated");
+    }
+
+    #[test]
+    fn a_login_that_wants_encryption_is_told_so() {
+        let rsa = sqlx::Error::Configuration("RSA auth backend disabled".into());
+        let error = explain(Side::Source, "cannot connect", &rsa);
+        assert_eq!(error.class, Class::Config);
+        assert!(error.to_string().contains("ssl-mode=required"), "{error}");
     }
 
     #[test]
