@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 use super::wire::{Health, Part, Ready};
-use crate::supervisor::{ConfigStatus, Reachability, Snapshot, Status};
+use crate::history::RunRecord;
+use crate::supervisor::{ConfigStatus, Reachability, Snapshot, SourceStatus, Status};
 
 /// A scheduled run that is later than this without any run under way means that the timer hangs.
 const OVERDUE: TimeDelta = TimeDelta::seconds(60);
@@ -17,7 +18,7 @@ pub(super) fn health(snapshot: &Snapshot, alive: bool, now: DateTime<Utc>) -> He
         status.sources.iter().map(|one| (one.name.clone(), source_part(status, &one.reachability))).collect();
     let scheduler = scheduler(status, alive, now);
     let target = database(&status.target);
-    let last_run = last_run(status);
+    let last_run = last_run(snapshot);
     let configuration = configuration(&status.config);
     let ok = scheduler.ok && source.values().all(|part| part.ok) && target.ok && last_run.ok && configuration.ok;
     Health { ok, scheduler, source, target, last_run, configuration }
@@ -77,16 +78,24 @@ fn database(state: &Reachability) -> Part {
     }
 }
 
-fn last_run(status: &Status) -> Part {
-    match &status.last_result {
-        None => Part { ok: true, detail: "no run has ended yet".into() },
-        Some(run) if run.success => {
-            Part { ok: true, detail: format!("succeeded: {} rows compared in {} ms", run.processed, run.duration_ms) }
-        }
-        Some(run) => {
-            Part { ok: false, detail: format!("failed: {}", run.error.as_deref().unwrap_or("no reason is known")) }
-        }
+/// Each source's own latest run counts: with several, the latest of all would hide one that fails. One
+/// that was cancelled and a dry run say nothing about the others.
+fn last_run(snapshot: &Snapshot) -> Part {
+    let counts = |run: &RunRecord| !run.dry_run && !run.is_cancelled();
+    let latest = |source: &SourceStatus| snapshot.history.iter().find(|run| run.source == source.name && counts(run));
+    let failed = snapshot.status.sources.iter().filter_map(latest).filter(|run| run.success == Some(false));
+    let failing: Vec<String> = failed
+        .map(|run| format!("{} failed: {}", run.source, run.error.as_deref().unwrap_or("no reason is known")))
+        .collect();
+    if !failing.is_empty() {
+        return Part { ok: false, detail: failing.join("; ") };
     }
+    let detail = match &snapshot.status.last_result {
+        None => "no run has ended yet".into(),
+        Some(run) if run.success => format!("succeeded: {} rows compared in {} ms", run.processed, run.duration_ms),
+        Some(run) => format!("ended early: {}", run.error.as_deref().unwrap_or("no reason is known")),
+    };
+    Part { ok: true, detail }
 }
 
 fn configuration(config: &ConfigStatus) -> Part {
@@ -107,8 +116,10 @@ fn time(time: DateTime<Utc>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::api::testing::{at, snapshot};
+    use crate::api::testing::{at, record, snapshot};
     use crate::schedule::Pause;
 
     #[test]
@@ -146,15 +157,51 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_run_and_a_refused_reload_are_unhealthy_but_ready() {
+    fn a_refused_reload_is_unhealthy_but_ready() {
         let mut snapshot = snapshot();
-        let result = snapshot.status.last_result.as_mut().expect("the fixture has one");
-        (result.success, result.error) = (false, Some("the brake".into()));
         snapshot.status.config.last_reload_successful = false;
         snapshot.status.config.errors = vec!["rbac-sync.toml:1:1: no".into()];
         let health = health(&snapshot, true, at(100));
-        assert!(!health.last_run.ok && !health.configuration.ok);
+        assert!(!health.ok && !health.configuration.ok);
         assert!(ready(&snapshot, true).ready);
+    }
+
+    /// A snapshot with these runs, the newest first.
+    fn after(runs: impl IntoIterator<Item = RunRecord>) -> Snapshot {
+        let history: Vec<_> = runs.into_iter().map(Arc::new).collect();
+        let last = &history[0];
+        let mut snapshot = snapshot();
+        let result = snapshot.status.last_result.as_mut().expect("the fixture has one");
+        (result.success, result.error) = (last.success == Some(true), last.error.clone());
+        Snapshot { history: Arc::new(history), ..snapshot }
+    }
+
+    fn failed(error: &str) -> RunRecord {
+        RunRecord { success: Some(false), error: Some(error.into()), ..record(2) }
+    }
+
+    #[test]
+    fn a_source_whose_latest_run_failed_is_unhealthy_but_ready() {
+        let snapshot = after([failed("run: the brake"), record(1)]);
+        let last_run = health(&snapshot, true, at(100)).last_run;
+        assert_eq!((last_run.ok, last_run.detail.as_str()), (false, "main failed: run: the brake"));
+        assert!(ready(&snapshot, true).ready);
+    }
+
+    #[test]
+    fn a_source_that_fails_is_not_hidden_by_another_one_that_ran_later() {
+        let mut snapshot = after([record(3), RunRecord { source: "two".into(), ..failed("run: the brake") }]);
+        let two = SourceStatus { name: "two".into(), ..snapshot.status.sources[0].clone() };
+        snapshot.status.sources.push(two);
+        assert_eq!(health(&snapshot, true, at(100)).last_run.detail, "two failed: run: the brake");
+    }
+
+    #[test]
+    fn a_cancelled_run_and_a_dry_run_neither_fail_nor_heal() {
+        for run in [failed("run: cancelled"), RunRecord { dry_run: true, ..failed("run: the brake") }] {
+            assert!(health(&after([run.clone(), record(1)]), true, at(100)).ok);
+            assert!(!health(&after([run, failed("source: gone")]), true, at(100)).ok);
+        }
     }
 
     #[test]

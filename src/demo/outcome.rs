@@ -19,9 +19,6 @@ use crate::history::RunRecord;
 use crate::source::Source;
 use crate::target::Target;
 
-/// The error of a run that somebody ended, as the history has it.
-const CANCELLED: &str = "run: cancelled";
-
 /// How archive and target compare after the last run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Outcome {
@@ -47,7 +44,7 @@ struct Runs {
 impl Runs {
     fn of(history: &[RunRecord]) -> Self {
         let unsuccessful = || history.iter().filter(|run| run.success == Some(false));
-        let cancelled = unsuccessful().filter(|run| run.error.as_deref() == Some(CANCELLED)).count();
+        let cancelled = unsuccessful().filter(|run| run.is_cancelled()).count();
         Self { recorded: history.len(), failed: unsuccessful().count() - cancelled, cancelled }
     }
 }
@@ -184,6 +181,8 @@ mod tests {
         assert!(!fewer.in_step() && fewer.to_string().contains("NOT in step"));
     }
 
+    const CANCELLED: &str = "run: cancelled";
+
     fn ended(error: Option<&str>) -> RunRecord {
         RunRecord {
             run_id: uuid::Uuid::now_v7(),
@@ -223,6 +222,6 @@ mod tests {
         cancelled.cancel();
         let (source, target) = (Source::new(&config.sources[0]), Target::new(&config.target));
         let report = engine::run(&settings, &source, &target, &progress, &cancelled).await;
-        assert_eq!(report.error.unwrap().with_side(), CANCELLED);
+        assert!(ended(Some(&report.error.unwrap().with_side())).is_cancelled());
     }
 }

@@ -12,10 +12,10 @@ use chrono::NaiveDateTime;
 use super::cursor::{advance, begin, hold};
 use super::memory::Poll;
 use super::project::STUDIES;
-use super::sweep::START;
+use super::sweep::{START, key_of};
 use super::{Error, Run};
 use crate::model::{Links, survivor};
-use crate::source::{Horizon, Level};
+use crate::source::{Horizon, Key, Level};
 use crate::target::Cursor;
 
 /// Hints that are read in one go: without an index each page is a scan of the whole table, so pages are
@@ -69,7 +69,8 @@ impl Run<'_> {
     /// By `updated_time`, from before the cursor on.
     async fn look_at_changed(&mut self, level: Level, indexed: bool, progress: &mut Progress) -> Result<(), Error> {
         let index = level as usize;
-        let mut position = (begin(progress.stored[index].updated_time, self.settings.overlap), START);
+        let mut position =
+            (begin(progress.stored[index].updated_time, self.settings.overlap, self.snapshot.time_zone()), START);
         loop {
             let begun = Instant::now();
             let hints = self.snapshot.changed(level, position, HINTS).await?;
@@ -134,10 +135,11 @@ impl Run<'_> {
         let family = self.family(pks).await?;
         self.patients(&family).await?;
         let studies = self.snapshot.studies_of_patients(&family).await?;
-        self.studies(&studies).await?;
-        let there: HashSet<i64> = studies.into_iter().collect();
+        let pks: Vec<i64> = studies.iter().map(|study| study.pk).collect();
+        self.studies(&pks).await?;
+        let there: HashSet<Key> = studies.into_iter().collect();
         let live = self.target.live_studies_of(&family).await?;
-        self.studies_missing(live.into_iter().filter(|study| !there.contains(&study.source_pk)).collect()).await
+        self.studies_missing(live.into_iter().filter(|study| !there.contains(&key_of(study))).collect()).await
     }
 
     /// Everyone along the chains of merges of these patients, as they are and as the target has them: whom

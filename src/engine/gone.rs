@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{Class, Error, Run, Settings, Side};
+use super::{Class, Error, Mode, Run, Settings, Side};
 use crate::config::MaxDeletes;
 use crate::source::Level;
 use crate::target::Candidate;
@@ -91,10 +91,12 @@ impl Gone {
     }
 
     fn tally(&self) -> Tally {
+        // A series that goes with its study is counted there.
+        let alone = self.series.values().filter(|series| !self.studies.contains_key(&series.study_id));
         Tally {
             patients: self.patients.len() as u64 + self.beyond.patients,
             studies: self.studies.len() as u64 + self.beyond.studies,
-            series: self.series.len() as u64 + self.with_studies + self.beyond.series,
+            series: alone.count() as u64 + self.with_studies + self.beyond.series,
         }
     }
 
@@ -118,7 +120,7 @@ impl Gone {
     }
 }
 
-/// Whether so many of `live` rows may go. `live_at_least(n)` tells whether there are `n` live rows.
+/// Whether so many rows may go.
 fn within_rows(tally: Tally, limit: MaxDeletes) -> bool {
     tally.rows() <= limit.rows
 }
@@ -196,23 +198,25 @@ impl Run<'_> {
 
     /// `id` of the candidates that are in the source after all.
     async fn alive(&mut self, level: Level, candidates: &[Candidate]) -> Result<Vec<i64>, Error> {
-        let pks: Vec<i64> = candidates.iter().map(|candidate| candidate.source_pk).collect();
         let found = |alive: &dyn Fn(&Candidate) -> bool| {
             candidates.iter().filter(|candidate| alive(candidate)).map(|candidate| candidate.id).collect()
         };
         Ok(match level {
             Level::Patient => {
+                let pks: Vec<i64> = candidates.iter().map(|candidate| candidate.source_pk).collect();
                 let alive = self.snapshot.patients_alive(&pks).await?;
                 found(&|candidate| alive.contains(&candidate.source_pk))
             }
             Level::Study => {
-                let uids = candidates.iter().map(|candidate| candidate.uid.as_str()).collect();
+                let uids = candidates.iter().map(|candidate| candidate.study_uid.as_str()).collect();
                 let alive = self.snapshot.studies_by_uid(uids).await?;
-                found(&|candidate| alive.contains_key(&candidate.uid))
+                found(&|candidate| alive.contains_key(&candidate.study_uid))
             }
             Level::Series => {
-                let alive = self.snapshot.series_alive(&pks).await?;
-                found(&|candidate| alive.contains(&candidate.source_pk))
+                let mut uids: Vec<&str> = candidates.iter().map(|candidate| candidate.study_uid.as_str()).collect();
+                uids.dedup();
+                let alive = self.snapshot.series_alive(uids).await?;
+                found(&|series| alive.contains(&(series.study_uid.clone(), series.series_uid.clone())))
             }
         })
     }
@@ -233,9 +237,12 @@ impl Run<'_> {
         }
         let text = format!(
             "the brake on deletes: {tally} are gone from the source, more than target.max_deletes lets go in one run \
-             ({} rows, {} % of a level); none was deleted, everything else was applied. \
-             If the source is right, confirm with: rbac-sync run --allow-deletes",
-            limit.rows, limit.percent
+             ({} rows, {} % of a level); none was deleted{}. \
+             If the source is right, confirm with: rbac-sync run{} --allow-deletes",
+            limit.rows,
+            limit.percent,
+            if self.settings.dry_run { "" } else { ", everything else was applied" },
+            if self.settings.mode == Mode::Full { " --mode full" } else { "" },
         );
         Err(Error::new(Side::Run, Class::Permanent, text))
     }
@@ -303,7 +310,13 @@ mod tests {
     }
 
     fn candidates(ids: std::ops::Range<i64>) -> impl Iterator<Item = Candidate> {
-        ids.map(|id| Candidate { id, source_pk: id, uid: String::new() })
+        ids.map(|id| Candidate {
+            id,
+            source_pk: id,
+            study_id: 7000,
+            study_uid: String::new(),
+            series_uid: String::new(),
+        })
     }
 
     #[test]

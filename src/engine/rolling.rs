@@ -88,8 +88,9 @@ impl Run<'_> {
     async fn roll_page(&mut self, kind: Kind, after: i64) -> Result<i64, Error> {
         let level = if kind == Kind::Patients { Level::Patient } else { Level::Study };
         let size = self.memory.page * if kind == Kind::Access { ACCESS_FACTOR } else { 1 };
-        let pks = self.snapshot.pks_after(level, after, size).await?;
-        let upto = pks.last().copied().filter(|_| pks.len() == size).unwrap_or(END);
+        let keys = self.snapshot.keys_after(level, after, size).await?;
+        let upto = keys.last().map(|key| key.pk).filter(|_| keys.len() == size).unwrap_or(END);
+        let pks: Vec<i64> = keys.iter().map(|key| key.pk).collect();
         match kind {
             Kind::Access => {
                 let source = self.snapshot.access(after, upto).await?;
@@ -99,7 +100,7 @@ impl Run<'_> {
             Kind::Patients => self.patients(&pks).await?,
             Kind::Studies => self.studies(&pks).await?,
         }
-        self.find_gone(level, after, upto, pks).await?;
+        self.find_gone(level, after, upto, keys).await?;
         Ok(upto)
     }
 

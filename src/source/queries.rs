@@ -19,7 +19,7 @@ pub(super) struct Queries {
     pub(super) changed: [Arc<str>; 3],
     pub(super) newest_pk: [Arc<str>; 3],
     pub(super) added: [Arc<str>; 3],
-    pub(super) pks_after: [Arc<str>; 2],
+    pub(super) keys_after: [Arc<str>; 2],
     pub(super) patients: Arc<str>,
     pub(super) identifiers: Arc<str>,
     pub(super) merges: Arc<str>,
@@ -48,15 +48,16 @@ impl Queries {
             horizon: write.horizon(),
             indexed: levels.map(|level| shape.column(level.table(), "updated_time").is_some_and(|facts| facts.indexed)),
             names: if shape.has("person_name", "alphabetic_name") { NameForm::Groups } else { NameForm::Components },
-            newest: levels.map(|level| format!("SELECT max(updated_time) FROM {}", level.table()).into()),
+            newest: levels
+                .map(|level| format!("SELECT max(updated_time) FROM {} WHERE updated_time <= $1", level.table()).into()),
             changed: levels.map(|level| write.changed(level)),
             newest_pk: levels.map(|level| format!("SELECT max(pk) FROM {}", level.table()).into()),
             added: levels.map(|level| {
                 let (table, study) = (level.table(), look_at(level));
                 format!("SELECT pk, {study} FROM {table} WHERE pk > $1 ORDER BY pk LIMIT $2").into()
             }),
-            pks_after: [Level::Patient, Level::Study]
-                .map(|level| format!("SELECT pk FROM {} WHERE pk > $1 ORDER BY pk LIMIT $2", level.table()).into()),
+            keys_after: [("''", "patient"), ("study_iuid", "study")]
+                .map(|(uid, table)| format!("SELECT pk, {uid} FROM {table} WHERE pk > $1 ORDER BY pk LIMIT $2").into()),
             patients: write.patients(),
             identifiers: write.identifiers(),
             merges: format!("SELECT pk, merge_fk FROM patient WHERE {} AND merge_fk IS NOT NULL", write.any("pk"))
@@ -64,7 +65,8 @@ impl Queries {
             merged_into: format!("SELECT pk FROM patient WHERE {}", write.any("merge_fk")).into(),
             studies: write.studies(),
             study_ids: write.access_control_ids("study"),
-            studies_of_patients: format!("SELECT pk FROM study WHERE {} ORDER BY pk", write.any("patient_fk")).into(),
+            studies_of_patients: format!("SELECT pk, study_iuid FROM study WHERE {} ORDER BY pk", write.any("patient_fk"))
+                .into(),
             studies_by_uid: format!(
                 "SELECT study_iuid, pk, {} FROM study s WHERE {}",
                 write.flag("s", "study", "study_deleting"),
@@ -74,8 +76,8 @@ impl Queries {
             series: write.series(),
             series_ids: write.access_control_ids("series"),
             series_alive: format!(
-                "SELECT e.pk FROM series e JOIN study s ON s.pk = e.study_fk WHERE {} AND {} = 0",
-                write.any("e.pk"),
+                "SELECT s.study_iuid, e.series_iuid FROM series e JOIN study s ON s.pk = e.study_fk WHERE {} AND {} = 0",
+                write.any("s.study_iuid"),
                 write.flag("s", "study", "study_deleting"),
             )
             .into(),

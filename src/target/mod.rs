@@ -8,6 +8,7 @@ mod deletes;
 mod rows;
 mod schema;
 mod session;
+mod stepwise;
 mod sweeps;
 
 use crate::config::TargetConfig;
@@ -54,7 +55,10 @@ impl Target {
         let mut lease = self.look.lease().await?;
         let server = lease.server_version().await?;
         let findings = match schema::look(&mut lease).await? {
-            Installed::Nothing => vec!["no tables yet: the first run creates them".to_owned()],
+            Installed::Nothing => {
+                schema::may_create(&mut lease).await?;
+                vec!["no tables yet: the first run creates them".to_owned()]
+            }
             Installed::Partly => vec!["an installation that was interrupted: the first run completes it".to_owned()],
             Installed::Current => vec!["tables of rbac-sync, current version".to_owned()],
         };

@@ -1,5 +1,6 @@
 //! The tables of the target, and how they come to be.
 
+use super::stepwise;
 use crate::config::Dialect;
 use crate::database::{Class, Error, Param, Session, Side};
 
@@ -129,33 +130,6 @@ async fn existing(session: &mut Session) -> Result<Vec<String>, Error> {
     session.fetch(&sql.into(), &[Param::Texts(TABLES.to_vec())], |cells| cells.name(0)).await
 }
 
-/// Collations that tell apart whatever differs, a blank at the end too: MariaDB's and MySQL's.
-const EXACT_COLLATIONS: [&str; 2] = ["utf8mb4_nopad_bin", "utf8mb4_0900_bin"];
-
-/// Table options that MySQL needs: texts are compared by code point, transactions and foreign keys hold.
-async fn mysql_options(session: &mut Session) -> Result<String, Error> {
-    let sql = "SELECT collation_name FROM information_schema.collations WHERE collation_name IN ($1)".into();
-    let found = session.fetch(&sql, &[Param::Texts(EXACT_COLLATIONS.to_vec())], |cells| cells.name(0)).await?;
-    let collation = found.first().ok_or_else(|| {
-        let text = "a target needs MariaDB 10.3 or MySQL 8.0.17, or newer: this server cannot tell texts apart that \
-                    differ by a blank at the end";
-        Error::new(Side::Target, Class::Permanent, text)
-    })?;
-    Ok(format!(" ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARSET=utf8mb4 COLLATE={collation}"))
-}
-
-/// Which of the indexes exist in a MySQL target.
-async fn mysql_indexes(session: &mut Session) -> Result<Vec<String>, Error> {
-    let names = VERSION_1.iter().filter_map(|statement| index_name(statement)).collect();
-    let sql = "SELECT DISTINCT index_name FROM information_schema.statistics \
-               WHERE table_schema = database() AND index_name IN ($1)";
-    session.fetch(&sql.into(), &[Param::Texts(names)], |cells| cells.name(0)).await
-}
-
-fn index_name(statement: &str) -> Option<&str> {
-    statement.strip_prefix("CREATE INDEX ")?.split(' ').next()
-}
-
 /// What stands in the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Installed {
@@ -185,7 +159,12 @@ pub(super) async fn look(session: &mut Session) -> Result<Installed, Error> {
     }
     let version = session.fetch(&"SELECT version FROM sync_schema".into(), &[], |cells| cells.key(0)).await?;
     match version.first() {
-        Some(&VERSION) => Ok(Installed::Current),
+        Some(&VERSION) => match TABLES.iter().find(|name| !tables.iter().any(|table| table == *name)) {
+            Some(missing) => {
+                Err(permanent(format!("its table {missing} is missing: restore the target from a backup")))
+            }
+            None => Ok(Installed::Current),
+        },
         Some(version) if *version > VERSION => Err(permanent(format!(
             "its tables have version {version}, this program knows {VERSION}: install the newer rbac-sync again"
         ))),
@@ -204,16 +183,41 @@ async fn has_rows(session: &mut Session, tables: &[String]) -> Result<bool, Erro
     Ok(false)
 }
 
+/// Whether this login may make tables.
+///
+/// # Errors
+/// It may not; or the database failed.
+pub(super) async fn may_create(session: &mut Session) -> Result<(), Error> {
+    let sql = match session.dialect() {
+        Dialect::Postgres => {
+            "SELECT current_schema()::text, \
+             CAST(coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)::int AS bigint)"
+        }
+        // MySQL says it when the first table is made; before, a grant to a role cannot be told from none.
+        Dialect::Mysql | Dialect::Sqlite => return Ok(()),
+    };
+    let rows = session.fetch(&sql.into(), &[], |cells| Ok((cells.text(0)?, cells.flag(1)?))).await?;
+    let text = match rows.into_iter().next() {
+        Some((Some(_), true)) => return Ok(()),
+        Some((Some(schema), false)) => {
+            format!("the login may not create tables: GRANT CREATE ON SCHEMA {schema} to it")
+        }
+        _ => "there is no schema to create tables in: see the login's search_path".to_owned(),
+    };
+    Err(Error::new(Side::Target, Class::Permanent, text))
+}
+
 /// Makes the tables if there are none, or what is missing after an interruption.
 ///
 /// # Errors
-/// As [`look`].
+/// As [`look`], [`may_create`].
 pub(super) async fn install(session: &mut Session) -> Result<(), Error> {
     if look(session).await? == Installed::Current {
         return Ok(());
     }
+    may_create(session).await?;
     if session.dialect() == Dialect::Mysql {
-        make_mysql_tables(session).await?;
+        stepwise::make_tables(session, &VERSION_1.map(|statement| spell(Dialect::Mysql, statement))).await?;
         session.begin_write().await?;
     } else {
         session.begin_write().await?;
@@ -226,24 +230,6 @@ pub(super) async fn install(session: &mut Session) -> Result<(), Error> {
         session.command(statement).await?;
     }
     session.commit().await
-}
-
-/// MySQL ends the transaction at each table: every step can be repeated, and the rows come last.
-async fn make_mysql_tables(session: &mut Session) -> Result<(), Error> {
-    let options = mysql_options(session).await?;
-    let indexes = mysql_indexes(session).await?;
-    for statement in VERSION_1 {
-        let spelled = spell(Dialect::Mysql, statement);
-        match index_name(statement) {
-            Some(index) if indexes.iter().any(|known| known == index) => {}
-            Some(_) => session.command(&spelled).await?,
-            None => {
-                let table = spelled.replacen("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1);
-                session.command(&(table + &options)).await?;
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
