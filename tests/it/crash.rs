@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::harness::cluster::{self, Cluster};
 use crate::harness::daemon::Daemon;
 use crate::harness::generate;
 use crate::harness::mutate::{self, Change};
+use crate::harness::product::Product;
 use crate::harness::random::{self, Random};
 use crate::harness::shape::{Dialect, Shape};
 use crate::harness::site::Site;
@@ -29,6 +31,27 @@ async fn a_kill_in_the_middle_of_the_first_load_loses_and_doubles_nothing() {
         let done = daemon.status_with("the load", |status| status["last_result"]["success"] == true).await;
         assert_eq!(done["last_result"]["error"], serde_json::Value::Null);
         site.assert_in_step("after the load that was killed").await;
+        daemon.stop().await;
+        assert_eq!(site.sync(&["--mode", "full"]).await.changed(), 0, "something was left over");
+    }
+}
+
+#[tokio::test]
+async fn a_server_killed_in_the_middle_of_the_first_load_loses_and_doubles_nothing() {
+    for (product, target) in [(Product::Postgres, Dialect::Postgres), (Product::Mariadb, Dialect::Mariadb)] {
+        let own: &'static Cluster = Box::leak(Box::new(Cluster::of(product)));
+        let (source, shape) = (Dialect::Postgres, Shape::release("5.35.0"));
+        let mut site = Site::on(cluster::shared(), own, source, target, shape, random::seed(44)).await;
+        site.settings.interval = "1s";
+        let studies = random::studies(4000);
+        generate::fill(&mut site.archive, studies).await;
+        site.configure();
+        let daemon = Daemon::start(&site, &[]).await;
+        loaded(&site, u64::from(studies) / 3).await;
+        own.kill();
+        own.start();
+        daemon.status_with("the load", |status| status["last_result"]["success"] == true).await;
+        site.assert_in_step("after the load on a server that was killed").await;
         daemon.stop().await;
         assert_eq!(site.sync(&["--mode", "full"]).await.changed(), 0, "something was left over");
     }

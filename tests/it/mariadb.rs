@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Timelike, Utc};
 
-use crate::harness::cluster::{self, READER};
+use crate::harness::cluster::{self, Cluster, READER};
 use crate::harness::generate;
 use crate::harness::mutate::Change;
+use crate::harness::product::Product;
 use crate::harness::random;
 use crate::harness::shape::{Dialect, Shape};
 use crate::harness::site::{Site, program};
@@ -209,4 +210,20 @@ async fn an_error_that_quotes_a_value_does_not_reach_the_log() {
     assert!(leaks.is_empty(), "{leaks:?}");
     // The server quotes the first bytes that it does not take, as \x and hexadecimal digits.
     assert!(!shown.contains("\\x"), "{shown}");
+}
+
+#[tokio::test]
+async fn nothing_is_written_to_the_source() {
+    let own: &'static Cluster = Box::leak(Box::new(Cluster::of(Product::Mariadb)));
+    let (source, target) = (Dialect::Mariadb, Dialect::Sqlite);
+    let mut site = Site::on(own, own, source, target, Shape::release("5.35.0"), random::seed(178)).await;
+    generate::fill(&mut site.archive, 40).await;
+    // Even a login that might write gets a session that only reads.
+    site.archive.db.run(&format!("GRANT ALL ON * TO {READER}")).await;
+    let written = "SELECT sum(variable_value) AS n FROM information_schema.global_status WHERE variable_name IN \
+                   ('Handler_write', 'Handler_update', 'Handler_delete', 'Com_create_table', 'Com_create_index', \
+                   'Com_alter_table', 'Com_insert', 'Com_update', 'Com_delete', 'Com_replace', 'Com_create_view')";
+    let before = site.archive.db.value(written).await;
+    site.sync(&["--mode", "full"]).await;
+    assert_eq!(site.archive.db.value(written).await, before);
 }
