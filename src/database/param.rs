@@ -30,9 +30,9 @@ pub enum Param<'a> {
     Cell(Value<'a>),
     /// An instant or null.
     Instant(Option<DateTime<Utc>>),
-    /// Keys, for [`any`](super::any); a statement has one such list at the most.
+    /// Keys, each once, for [`any`](super::any); a statement has one such list at the most.
     Ints(&'a [i64]),
-    /// Names, for [`any`](super::any).
+    /// Names, each once, for [`any`](super::any).
     Texts(Vec<&'a str>),
     /// One column of many rows, for PostgreSQL's `UNNEST`.
     Column(ValueKind, Vec<Value<'a>>),

@@ -65,11 +65,6 @@ pub(crate) struct Archive {
 }
 
 impl Archive {
-    /// An empty archive in a new database of the cluster, readable for [`READER`].
-    pub(crate) async fn postgres(cluster: &Cluster, database: &str, shape: Shape, seed: u64) -> Self {
-        Self::on(cluster, Dialect::Postgres, database, shape, seed).await
-    }
-
     /// An empty archive in a new database of a server, readable for [`READER`].
     pub(crate) async fn on(cluster: &Cluster, dialect: Dialect, database: &str, shape: Shape, seed: u64) -> Self {
         cluster.create_database(database, "admin");
