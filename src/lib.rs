@@ -36,8 +36,12 @@
 //!
 //! - Architecture invariant: [`engine`] knows neither [`supervisor`], [`api`] nor [`metrics`]; a
 //!   run gets its settings by value and gives back a report by value.
-//! - Architecture invariant: a cursor moves in the target transaction that writes the rows which it
-//!   covers, and never past a delete that has not been carried out.
+//! - Architecture invariant: a cursor moves in the target transaction that writes the last of the rows
+//!   which it covers, and never past a delete that has not been carried out.
+//! - Architecture invariant: one process at a time writes to a target; every transaction that writes
+//!   passes the fence of [`target`] first.
+//! - Architecture invariant: no source is read inside a target transaction, so that a slow archive holds
+//!   up no other.
 //! - Architecture invariant: nothing is ever written to a source; its session is read-only.
 //! - Architecture invariant: the supervisor's loop awaits no database and no file.
 //! - Architecture invariant: no row value and no secret reaches a log line, an error, a metric or a

@@ -120,6 +120,9 @@ fn status_line(snapshot: &Snapshot) -> String {
     if status.stopping {
         parts.push(format!("stopping, runs under way: {}", status.running.len()));
     }
+    if let Some(holder) = &status.served_by {
+        parts.push(format!("standby: another daemon serves this target ({holder})"));
+    }
     if !status.config.last_reload_successful {
         parts.push("configuration refused, the old one stays in effect".to_owned());
     }

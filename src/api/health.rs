@@ -31,6 +31,10 @@ pub(super) fn ready(snapshot: &Snapshot, alive: bool) -> Ready {
     if status.stopping || !alive {
         missing.push("the daemon is stopping".to_owned());
     }
+    if status.standby {
+        missing.push(standby(status));
+        return Ready { ready: false, missing };
+    }
     for source in &status.sources {
         let part = source_part(status, &source.reachability);
         if !part.ok {
@@ -47,6 +51,9 @@ fn scheduler(status: &Status, alive: bool, now: DateTime<Utc>) -> Part {
     if !alive || status.stopping {
         return Part { ok: false, detail: "stopping".into() };
     }
+    if status.standby {
+        return Part { ok: true, detail: standby(status) };
+    }
     if let Some(pause) = &status.pause {
         let until = pause.until.map_or_else(String::new, |until| format!(" until {}", time(until)));
         return Part { ok: true, detail: format!("paused since {}{until}", time(pause.since)) };
@@ -60,12 +67,19 @@ fn scheduler(status: &Status, alive: bool, now: DateTime<Utc>) -> Part {
     }
 }
 
-/// Runs ask a source. A daemon that was paused before it started has none to do, and nothing is missing.
+/// Runs ask a source. A standby asks none, and neither does a daemon that was paused before it started:
+/// that is as it should be.
 fn source_part(status: &Status, state: &Reachability) -> Part {
     match (&status.pause, state.reachable) {
+        (_, None) if status.standby => Part { ok: true, detail: "not asked".into() },
         (Some(_), None) => Part { ok: true, detail: "not asked while paused".into() },
         _ => database(state),
     }
+}
+
+fn standby(status: &Status) -> String {
+    let holder = status.served_by.as_deref().unwrap_or("another process");
+    format!("standby: another daemon serves this target ({holder})")
 }
 
 fn database(state: &Reachability) -> Part {
@@ -211,6 +225,18 @@ mod tests {
         assert!(!health(&snapshot, true, late).scheduler.ok);
         snapshot.status.is_running = true;
         assert!(health(&snapshot, true, late).scheduler.ok);
+    }
+
+    #[test]
+    fn a_standby_is_healthy_and_not_ready() {
+        let mut snapshot = snapshot();
+        snapshot.status.standby = true;
+        snapshot.status.served_by = Some("daemon on host a".into());
+        snapshot.status.sources[0].reachability = Reachability { reachable: None, error: None, since: None };
+        let health = health(&snapshot, true, at(100));
+        assert!(health.ok && health.scheduler.detail.contains("daemon on host a"), "{health:?}");
+        let missing = ready(&snapshot, true).missing;
+        assert_eq!(missing, ["standby: another daemon serves this target (daemon on host a)"]);
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub enum Kind {
     Busy,
     /// `stopping`, 503: the daemon drains.
     Stopping,
+    /// `standby`, 503: another daemon serves the target.
+    Standby,
     /// `timeout`, 503: the daemon did not get to it in time; it may still be carried out.
     Timeout,
 }
@@ -76,6 +78,7 @@ impl Kind {
             }
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy"),
             Self::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping", "The daemon is stopping"),
+            Self::Standby => (StatusCode::SERVICE_UNAVAILABLE, "standby", "Another daemon serves this target"),
             Self::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "timeout", "No answer in time"),
         }
     }
@@ -161,6 +164,7 @@ impl From<Denied> for Problem {
             Denied::UnknownSource(_) => Kind::UnknownSource,
             Denied::NothingToCancel => Kind::NothingToCancel,
             Denied::QueueTaken => Kind::QueueTaken,
+            Denied::Standby(_) => Kind::Standby,
         };
         Self::new(kind, denied.to_string())
     }

@@ -107,6 +107,9 @@ pub(crate) fn snapshot() -> Snapshot {
         started: at(0),
         version: "0.1.0".into(),
         stopping: false,
+        standby: false,
+        served_by: None,
+        unconfigured_sources: Vec::new(),
     };
     let history = Arc::new([record(2), record(1)].map(Arc::new).to_vec());
     Snapshot { status, config: Arc::new(config()), history, open_runs: Vec::new() }

@@ -33,6 +33,8 @@ pub(super) enum Command {
     Daemon(ConfigArgs),
     /// Do one run without a daemon
     Once(OnceArgs),
+    /// Remove all rows of a source that is no longer configured, without a daemon
+    Forget(ForgetArgs),
     /// Validate the configuration and report every error
     Check(CheckArgs),
     /// Show the whole product on an embedded archive that keeps changing
@@ -114,6 +116,21 @@ pub(super) struct OnceArgs {
     pub(super) config: ConfigArgs,
     #[command(flatten)]
     pub(super) run: RunOptions,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ForgetArgs {
+    /// The source
+    #[arg(value_name = "NAME")]
+    pub(super) name: String,
+    #[command(flatten)]
+    pub(super) config: ConfigArgs,
+    /// Really remove the rows; without it they are only counted
+    #[arg(long)]
+    pub(super) yes: bool,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,

@@ -94,9 +94,22 @@ async fn connect(config: &Config) -> Vec<Connection> {
         let result = Source::new(source).inspect().await;
         connections.push(Connection::new(format!("source {}", source.name), result));
     }
-    let result = Target::new(&config.target).inspect().await;
+    let result = inspect_target(config).await;
     connections.push(Connection::new("target".to_owned(), result));
     connections
+}
+
+async fn inspect_target(config: &Config) -> Result<Inspection, Error> {
+    let target = Target::new(&config.target);
+    let mut found = target.inspect().await?;
+    let configured = |name: &String| config.sources.iter().any(|source| source.name.as_str() == name);
+    let left: Vec<String> = target.sources().await?.into_iter().filter(|name| !configured(name)).collect();
+    if !left.is_empty() {
+        let names = left.join(", ");
+        found.findings.push(format!("rows of sources that are not configured: {names}"));
+        found.advice.push("if those archives are gone for good, remove their rows: rbac-sync forget NAME".to_owned());
+    }
+    Ok(found)
 }
 
 fn understood(config: &Config) -> String {

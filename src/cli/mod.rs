@@ -1,12 +1,14 @@
 //! The command line: parse, do the one thing that was asked, and say how it ended.
 //!
-//! Commands are of two kinds: those that work here (`daemon`, `once`, `check`, `demo`) and clients of
+//! Commands are of two kinds: those that work here (`daemon`, `once`, `forget`, `check`, `demo`) and clients of
 //! a running daemon (`remote`), which know nothing but its control routes.
 
 mod args;
 mod check;
+mod claim;
 mod client;
 mod exit;
+mod forget;
 mod once;
 mod print;
 mod remote;
@@ -57,6 +59,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
             on_all_cores(async { started(demo::run(demo::Options { listen, dir, studies, duration }).await) })
         }
         Command::Once(args) => on_all_cores(async { once::run(&args).await }),
+        Command::Forget(args) => on_all_cores(async { forget::run(&args).await }),
         Command::Check(args) => on_one_core(check::run(&args)),
         Command::Status(args) => on_one_core(remote::status(&args)),
         Command::Run(args) => on_one_core(remote::run(&args)),

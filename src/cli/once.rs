@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::args::{OnceArgs, RunOptions};
 use super::check::{load_config, report};
+use super::claim::serving;
 use super::exit::{Exit, Failure};
 use super::{print, show};
 use crate::api::wire::Runs;
@@ -65,7 +66,7 @@ fn cancel_on_signal(cancel: CancellationToken) -> Result<impl Future<Output = ()
     })
 }
 
-/// A dry run must not create the target's tables, so it does not open the target.
+/// A dry run changes nothing, so it needs neither the target's tables nor the right to write.
 async fn run_all(
     config: &Config,
     sources: &[&SourceConfig],
@@ -73,16 +74,23 @@ async fn run_all(
     cancel: &CancellationToken,
 ) -> Result<Vec<RunRecord>, Failure> {
     let target = Target::new(&config.target);
-    if !options.dry_run {
-        let opened = tokio::select! {
-            opened = target.open() => opened,
-            () = cancel.cancelled() => return Err(Failure::new(Exit::Failed, "cancelled")),
-        };
-        opened.map_err(|error| Failure::new(Exit::Failed, error.with_side()))?;
+    let runs = run_each(config, sources, options, &target, cancel);
+    if options.dry_run {
+        return Ok(runs.await);
     }
+    serving(&target, "once", cancel, runs).await
+}
+
+async fn run_each(
+    config: &Config,
+    sources: &[&SourceConfig],
+    options: &RunOptions,
+    target: &Target,
+    cancel: &CancellationToken,
+) -> Vec<RunRecord> {
     let mut runs = Vec::with_capacity(sources.len());
     for source in sources {
-        let run = run_one(config, source, options, &target, cancel).await;
+        let run = run_one(config, source, options, target, cancel).await;
         if !options.dry_run
             && let Err(error) = target.record_run(&run, config.history_keep).await
         {
@@ -93,7 +101,7 @@ async fn run_all(
             break;
         }
     }
-    Ok(runs)
+    runs
 }
 
 async fn run_one(

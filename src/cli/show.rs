@@ -18,6 +18,9 @@ pub(super) fn status(status: &Status) -> String {
     if let Some(pause) = &status.pause {
         row("pause", pause_words(pause));
     }
+    if let Some(holder) = &status.served_by {
+        row("standby", format!("another daemon serves this target: {holder}"));
+    }
     row("last run", last_run(status));
     row("next run", status.next_run.map_or_else(|| "none is due".to_owned(), time));
     row("interval", schedule(&status.schedule));
@@ -39,6 +42,10 @@ pub(super) fn status(status: &Status) -> String {
     if !status.config.restart_required.is_empty() {
         row("", format!("waiting for a restart: {}", status.config.restart_required.join(", ")));
     }
+    if !status.unconfigured_sources.is_empty() {
+        let names = status.unconfigured_sources.join(", ");
+        row("", format!("rows of sources that are not configured: {names} (\"rbac-sync forget NAME\" removes them)"));
+    }
     row("daemon", format!("{} since {}", status.version, time(status.started)));
     let width = rows.iter().map(|[name, _]| name.chars().count()).max().unwrap_or_default();
     rows.iter().map(|[name, text]| format!("{name:<width$}  {text}\n")).collect()
@@ -47,6 +54,9 @@ pub(super) fn status(status: &Status) -> String {
 fn state(status: &Status) -> String {
     if status.stopping {
         return "stopping".to_owned();
+    }
+    if status.standby {
+        return "standby".to_owned();
     }
     let running: Vec<String> = status
         .running

@@ -216,6 +216,14 @@ fn sqlite(rest: &str) -> Result<Endpoint, String> {
     Ok(Endpoint { dialect: Dialect::Sqlite, url: format!("sqlite:{rest}"), password: None })
 }
 
+impl Endpoint {
+    /// The file of an SQLite database, its links resolved.
+    #[must_use]
+    pub fn file(&self) -> Option<PathBuf> {
+        (self.dialect == Dialect::Sqlite).then(|| identity(self).into())
+    }
+}
+
 /// Text that is equal for two endpoints which are the same database: the file with its links
 /// resolved, or host, port and database.
 pub(super) fn identity(endpoint: &Endpoint) -> String {

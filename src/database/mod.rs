@@ -9,6 +9,7 @@ mod error;
 mod failure;
 mod mysql;
 mod param;
+mod patience;
 mod postgres;
 mod session;
 mod slot;

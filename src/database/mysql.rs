@@ -22,16 +22,20 @@ const LENGTHS: [usize; 5] = [1, 8, 64, 512, 2048];
 /// Statements that are kept prepared: each in every length of its list, and the rows of inserts.
 const PREPARED: usize = 400;
 
-pub(super) async fn connect(endpoint: &Endpoint, access: Access) -> Result<MySqlConnection, sqlx::Error> {
-    let mut options = MySqlConnectOptions::from_str(&endpoint.url)?
+pub(super) fn options(endpoint: &Endpoint) -> Result<MySqlConnectOptions, sqlx::Error> {
+    let options = MySqlConnectOptions::from_str(&endpoint.url)?
         .charset("utf8mb4")
         .timezone(Some("+00:00".to_owned()))
         .statement_cache_capacity(PREPARED)
         .disable_statement_logging();
-    if let Some(password) = &endpoint.password {
-        options = options.password(password.expose());
-    }
-    let mut connection = options.connect().await?;
+    Ok(match &endpoint.password {
+        Some(password) => options.password(password.expose()),
+        None => options,
+    })
+}
+
+pub(super) async fn connect(endpoint: &Endpoint, access: Access) -> Result<MySqlConnection, sqlx::Error> {
+    let mut connection = options(endpoint)?.connect().await?;
     sqlx::raw_sql(AssertSqlSafe(settings(access))).execute(&mut connection).await?;
     Ok(connection)
 }
@@ -40,16 +44,18 @@ pub(super) async fn connect(endpoint: &Endpoint, access: Access) -> Result<MySql
 /// `/*!` for MySQL, from the version behind it on.
 fn settings(access: Access) -> String {
     let seconds = STATEMENT_TIMEOUT.as_secs();
-    let (access, isolation) = match access {
-        Access::ReadOnly | Access::Look => ("READ ONLY", "REPEATABLE READ"),
-        Access::ReadWrite => ("READ WRITE", "READ COMMITTED"),
+    // One that writes and is stopped in the middle keeps others from taking over; one that reads may have to
+    // wait long for the target.
+    let (access, isolation, idle) = match access {
+        Access::ReadOnly | Access::Look => ("READ ONLY", "REPEATABLE READ", 900),
+        Access::ReadWrite => ("READ WRITE", "READ COMMITTED", 360),
     };
     format!(
         // A value that does not fit is an error, never cut. A long list is not made a table that is
         // looked through for each row.
         "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', autocommit = 1, \
          lock_wait_timeout = 30, innodb_lock_wait_timeout = 30\
-         /*M!100300 , max_statement_time = {seconds}, idle_transaction_timeout = 900 */\
+         /*M!100300 , max_statement_time = {seconds}, idle_transaction_timeout = {idle} */\
          /*M!100500 , in_predicate_conversion_threshold = 0 */\
          /*!50708 , max_execution_time = {seconds}000 */; \
          SET SESSION TRANSACTION ISOLATION LEVEL {isolation}; SET SESSION TRANSACTION {access}"

@@ -10,17 +10,25 @@ use super::session::STATEMENT_TIMEOUT;
 use super::{Access, Param, Value, ValueKind};
 use crate::config::Endpoint;
 
+pub(super) fn options(endpoint: &Endpoint) -> Result<PgConnectOptions, sqlx::Error> {
+    let options = PgConnectOptions::from_str(&endpoint.url)?.application_name("rbac-sync").disable_statement_logging();
+    Ok(match &endpoint.password {
+        Some(password) => options.password(password.expose()),
+        None => options,
+    })
+}
+
 pub(super) async fn connect(endpoint: &Endpoint, access: Access) -> Result<PgConnection, sqlx::Error> {
-    let mut options = PgConnectOptions::from_str(&endpoint.url)?.application_name("rbac-sync");
-    if let Some(password) = &endpoint.password {
-        options = options.password(password.expose());
-    }
-    let mut connection = options.disable_statement_logging().connect().await?;
+    let mut connection = options(endpoint)?.connect().await?;
     // Plans are made anew each time: one that was kept from when a table was empty scans it for ever.
-    let read_only = if access == Access::ReadWrite { "off" } else { "on" };
+    // One that writes and is stopped in the middle keeps others from taking over; one that reads may have to
+    // wait long for the target.
+    let (read_only, idle) = if access == Access::ReadWrite { ("off", "6min") } else { ("on", "15min") };
+    // A host that vanishes must not keep its locks until the server's two hours are over.
     let settings = format!(
         "SET default_transaction_read_only = {read_only}; SET statement_timeout = '{}s'; SET lock_timeout = '30s'; \
-         SET idle_in_transaction_session_timeout = '15min'; SET plan_cache_mode = force_custom_plan; \
+         SET idle_in_transaction_session_timeout = '{idle}'; SET plan_cache_mode = force_custom_plan; \
+         SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; \
          SET DateStyle = 'ISO, YMD'; SET TimeZone = 'UTC'",
         STATEMENT_TIMEOUT.as_secs()
     );

@@ -7,17 +7,18 @@ use std::time::Duration;
 use sqlx::mysql::MySqlConnection;
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, Connection as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 use tokio::time::timeout;
 
 use super::failure::explain;
+use super::patience::answer;
 use super::{Cells, Class, Damage, Error, Param, Side, mysql, postgres, sqlite};
 use crate::config::{Dialect, Endpoint};
 
 /// A server that does not finish a login by then counts as down.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A statement that takes longer is given up, on our side too, for the server may be frozen. The
-/// longest one that is normal is a scan of a table without an index.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A statement that takes longer is given up. The longest one that is normal is a scan of a table without
+/// an index.
 pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
 /// A healthy idle session answers at once.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -43,6 +44,7 @@ enum Connection {
 pub struct Session {
     connection: Connection,
     side: Side,
+    endpoint: Endpoint,
 }
 
 impl fmt::Debug for Session {
@@ -66,7 +68,7 @@ impl Session {
             })
         };
         match timeout(CONNECT_TIMEOUT, connecting).await {
-            Ok(Ok(connection)) => Ok(Self { connection, side }),
+            Ok(Ok(connection)) => Ok(Self { connection, side, endpoint: endpoint.clone() }),
             Ok(Err(error)) => Err(explain(side, &what, &error)),
             Err(_) => Err(Error::new(side, Class::Transient, format!("{what}: no answer within {CONNECT_TIMEOUT:?}"))),
         }
@@ -90,6 +92,11 @@ impl Session {
 
     /// Whether the session still answers.
     pub(super) async fn is_alive(&mut self) -> bool {
+        self.answers_within(PING_TIMEOUT).await
+    }
+
+    /// Whether the session answers in that time.
+    pub async fn answers_within(&mut self, limit: Duration) -> bool {
         let ping = async {
             match &mut self.connection {
                 Connection::Postgres(connection) => connection.ping().await,
@@ -97,7 +104,7 @@ impl Session {
                 Connection::Sqlite(connection) => connection.ping().await,
             }
         };
-        matches!(timeout(PING_TIMEOUT, ping).await, Ok(Ok(())))
+        matches!(timeout(limit, ping).await, Ok(Ok(())))
     }
 
     /// Asks, and decodes every row of the answer. A MySQL server is asked in parts for a list of more
@@ -118,14 +125,15 @@ impl Session {
         match &mut self.connection {
             Connection::Postgres(connection) => {
                 let query = postgres::bind(sqlx::query(text), params);
-                let rows = within(side, "reading failed", query.fetch_all(&mut **connection)).await?;
+                let rows = answer(side, &self.endpoint, "reading failed", query.fetch_all(&mut **connection)).await?;
                 rows.iter().map(|row| decode(row)).collect::<Result<_, _>>().map_err(damaged)
             }
             Connection::Mysql(connection) => {
                 let mut decoded = Vec::new();
                 for statement in mysql::statements(sql, params) {
                     let query = statement.query();
-                    let rows = within(side, "reading failed", query.fetch_all(&mut *connection)).await?;
+                    let rows =
+                        answer(side, &self.endpoint, "reading failed", query.fetch_all(&mut *connection)).await?;
                     for row in &rows {
                         decoded.push(decode(row).map_err(damaged)?);
                     }
@@ -134,7 +142,7 @@ impl Session {
             }
             Connection::Sqlite(connection) => {
                 let query = sqlite::bind(sqlx::query(text), params);
-                let rows = within(side, "reading failed", query.fetch_all(connection)).await?;
+                let rows = answer(side, &self.endpoint, "reading failed", query.fetch_all(connection)).await?;
                 rows.iter().map(|row| decode(row)).collect::<Result<_, _>>().map_err(damaged)
             }
         }
@@ -150,19 +158,23 @@ impl Session {
         match &mut self.connection {
             Connection::Postgres(connection) => {
                 let query = postgres::bind(sqlx::query(text), params);
-                Ok(within(side, "writing failed", query.execute(&mut **connection)).await?.rows_affected())
+                Ok(answer(side, &self.endpoint, "writing failed", query.execute(&mut **connection))
+                    .await?
+                    .rows_affected())
             }
             Connection::Mysql(connection) => {
                 let mut changed = 0;
                 for statement in mysql::statements(sql, params) {
                     let query = statement.query();
-                    changed += within(side, "writing failed", query.execute(&mut *connection)).await?.rows_affected();
+                    changed += answer(side, &self.endpoint, "writing failed", query.execute(&mut *connection))
+                        .await?
+                        .rows_affected();
                 }
                 Ok(changed)
             }
             Connection::Sqlite(connection) => {
                 let query = sqlite::bind(sqlx::query(text), params);
-                Ok(within(side, "writing failed", query.execute(connection)).await?.rows_affected())
+                Ok(answer(side, &self.endpoint, "writing failed", query.execute(connection)).await?.rows_affected())
             }
         }
     }
@@ -175,13 +187,14 @@ impl Session {
         let text = AssertSqlSafe(sql);
         match &mut self.connection {
             Connection::Postgres(connection) => {
-                within(self.side, "a command failed", sqlx::raw_sql(text).execute(&mut **connection)).await?;
+                answer(self.side, &self.endpoint, "a command failed", sqlx::raw_sql(text).execute(&mut **connection))
+                    .await?;
             }
             Connection::Mysql(connection) => {
-                within(self.side, "a command failed", sqlx::raw_sql(text).execute(connection)).await?;
+                answer(self.side, &self.endpoint, "a command failed", sqlx::raw_sql(text).execute(connection)).await?;
             }
             Connection::Sqlite(connection) => {
-                within(self.side, "a command failed", sqlx::raw_sql(text).execute(connection)).await?;
+                answer(self.side, &self.endpoint, "a command failed", sqlx::raw_sql(text).execute(connection)).await?;
             }
         }
         Ok(())
@@ -211,7 +224,7 @@ impl Session {
     pub async fn sees_all_tables(&mut self) -> Result<bool, Error> {
         let Connection::Mysql(connection) = &mut self.connection else { return Ok(true) };
         let asking = async { mysql::may_read_any_table(connection).await };
-        within(self.side, "reading the catalogue failed", asking).await
+        answer(self.side, &self.endpoint, "reading the catalogue failed", asking).await
     }
 
     /// Begins a transaction that sees one moment of the database and writes nothing.
@@ -249,10 +262,11 @@ impl Session {
     }
 }
 
-async fn within<T>(side: Side, what: &str, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
-    // The server's own timeout comes first and says more.
-    match timeout(STATEMENT_TIMEOUT + Duration::from_secs(10), work).await {
-        Ok(result) => result.map_err(|error| explain(side, what, &error)),
-        Err(_) => Err(Error::new(side, Class::Transient, format!("{what}: no answer within {STATEMENT_TIMEOUT:?}"))),
+/// Logs in and goes away again. A file is always there.
+pub(super) async fn greet(endpoint: &Endpoint) -> Result<(), sqlx::Error> {
+    match endpoint.dialect {
+        Dialect::Postgres => postgres::options(endpoint)?.connect().await?.close().await,
+        Dialect::Mysql => mysql::options(endpoint)?.connect().await?.close().await,
+        Dialect::Sqlite => Ok(()),
     }
 }

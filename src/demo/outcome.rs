@@ -17,7 +17,7 @@ use crate::config::{self, Config, Environment, Problem};
 use crate::engine::{self, Levels, Mode, Settings};
 use crate::history::RunRecord;
 use crate::source::Source;
-use crate::target::Target;
+use crate::target::{Claim, Target};
 
 /// How archive and target compare after the last run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,7 +133,10 @@ async fn last_run(folder: &Folder) -> Result<(Runs, Levels), String> {
     let (config, settings) = configured(folder)?;
     let source = Source::new(&config.sources[0]);
     let target = Target::new(&config.target);
-    target.open().await.map_err(|error| format!("cannot open the target: {error}"))?;
+    let claim = target.claim("demo").await.map_err(|error| format!("cannot open the target: {error}"))?;
+    if let Claim::Elsewhere(holder) = claim {
+        return Err(format!("another process serves the target: {holder}"));
+    }
     let history = target.recent_runs(config.history_keep).await;
     let history = history.map_err(|error| format!("cannot read the history: {error}"))?;
     let (progress, _) = watch::channel(Levels::default());
@@ -221,6 +224,7 @@ mod tests {
         let cancelled = CancellationToken::new();
         cancelled.cancel();
         let (source, target) = (Source::new(&config.sources[0]), Target::new(&config.target));
+        target.claim("test").await.unwrap();
         let report = engine::run(&settings, &source, &target, &progress, &cancelled).await;
         assert!(ended(Some(&report.error.unwrap().with_side())).is_cancelled());
     }

@@ -34,7 +34,7 @@ impl Institutions {
     /// Makes sure that the institutions of these series stand in the target.
     pub(super) async fn ensure(
         &mut self,
-        series: &[SourceSeries],
+        series: impl Iterator<Item = &SourceSeries>,
         target: &mut TargetSession<'_>,
         levels: &mut Levels,
     ) -> Result<(), Error> {

@@ -31,6 +31,7 @@ impl Run<'_> {
     }
 
     async fn patient_batch(&mut self, pks: &[i64]) -> Result<(), Error> {
+        self.keep().await?;
         let found = self.snapshot.patients(pks).await?;
         let mut links: Links = found.iter().filter_map(|p| Some((p.row.source_pk, p.merge_fk?))).collect();
         let next: Vec<i64> = links.values().copied().collect();
@@ -98,17 +99,19 @@ impl Run<'_> {
     }
 
     async fn study_batch(&mut self, pks: &[i64]) -> Result<(), Error> {
+        self.keep().await?;
         let (deleting, found): (Vec<_>, Vec<_>) =
             self.snapshot.studies(pks).await?.into_iter().partition(|study| study.deleting);
         self.studies_being_deleted(&deleting).await?;
         let found_pks: Vec<i64> = found.iter().map(|study| study.row.source_pk).collect();
         let series = self.snapshot.series_of(&found_pks).await?;
-        self.institutions.ensure(&series, &mut self.target, &mut self.uncommitted).await?;
         let mut series_of: HashMap<i64, Vec<SourceSeries>> = HashMap::new();
         for series in series {
             series_of.entry(series.study_pk).or_default().push(series);
         }
         let wanted = self.wanted_studies(found, &series_of).await?;
+        let series = series_of.values().flatten();
+        self.institutions.ensure(series, &mut self.target, &mut self.uncommitted).await?;
 
         let existing = self.target.studies(wanted.iter().map(|study| study.study_uid.as_str()).collect()).await?;
         let existing_ids: Vec<i64> = existing.iter().map(|study| study.id).collect();

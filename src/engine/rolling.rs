@@ -68,7 +68,7 @@ impl Run<'_> {
         while pass.position < END {
             let begun = Instant::now();
             pass.position = self.roll_page(kind, pass.position).await?;
-            self.keep(kind, pass).await?;
+            self.keep_pass(kind, pass).await?;
             self.commit().await?;
             let took = begun.elapsed();
             self.memory.paged(took, self.settings.sweep_budget);
@@ -78,7 +78,7 @@ impl Run<'_> {
         }
         if pass.position == END {
             self.delete_gone().await?;
-            self.keep(kind, Pass { position: START, started: None, verified_since: pass.started }).await?;
+            self.keep_pass(kind, Pass { position: START, started: None, verified_since: pass.started }).await?;
             self.commit().await?;
         }
         Ok(())
@@ -110,7 +110,7 @@ impl Run<'_> {
 
     /// Remembers a pass; keeps it in the target when it is complete, when the transaction writes anyway,
     /// and now and then.
-    async fn keep(&mut self, kind: Kind, pass: Pass) -> Result<(), Error> {
+    async fn keep_pass(&mut self, kind: Kind, pass: Pass) -> Result<(), Error> {
         let passes = self.memory.passes.get_or_insert_default();
         passes[kind as usize] = pass;
         let passes = *passes;

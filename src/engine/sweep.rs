@@ -63,6 +63,7 @@ impl Run<'_> {
 
     /// The largest `updated_time` of a level, but not past the clock; none of an empty table.
     async fn newest(&mut self, level: Level) -> Result<Option<chrono::NaiveDateTime>, Error> {
+        self.keep().await?;
         let now = self.snapshot.now().await?;
         self.snapshot.newest(level, now).await
     }
@@ -120,6 +121,7 @@ impl Run<'_> {
         if missing.is_empty() {
             return Ok(());
         }
+        self.keep().await?;
         let uids = missing.iter().map(|study| study.study_uid.as_str()).collect();
         let elsewhere = self.snapshot.studies_by_uid(uids).await?;
         let pks: Vec<i64> = elsewhere.values().copied().collect();

@@ -40,6 +40,7 @@ fn daemon(snapshot: &Snapshot) -> Vec<MetricFamily> {
         (names::PAUSED, "Whether scheduled runs are stopped.", Some(flag(status.paused))),
         (names::PAUSED_SINCE_TIMESTAMP_SECONDS, "Since when scheduled runs are stopped.", since),
         (names::RUN_IN_PROGRESS, "Runs under way.", Some(count(status.running.len() as u64))),
+        (names::STANDBY, "Whether another daemon serves the target.", Some(flag(status.standby))),
         (names::TARGET_UP, "Whether the RBAC database answers.", target),
     ] {
         families.extend(family(name, help, &[], value.map(|value| (None, value))));

@@ -36,6 +36,8 @@ pub const RUNS_TOTAL: &str = "rbac_sync_runs_total";
 pub const SOURCE_LAG_SECONDS: &str = "rbac_sync_source_lag_seconds";
 /// Gauge {source}, 0 or 1; absent until it was asked.
 pub const SOURCE_UP: &str = "rbac_sync_source_up";
+/// Gauge, 0 or 1: another daemon serves the target.
+pub const STANDBY: &str = "rbac_sync_standby";
 /// Gauge {source}, seconds; absent while the history has no successful full run.
 pub const SWEEP_AGE_SECONDS: &str = "rbac_sync_sweep_age_seconds";
 /// Gauge, 0 or 1; absent until it was asked.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::lane::Loudness;
-use super::outside::{Outside, Remembered};
+use super::outside::{Opened, Outside, Remembered};
 use super::{Done, Supervisor, TEXTFILE_EVERY};
 use crate::engine::{Class, Error, Side};
 use crate::history::RunRecord;
@@ -19,23 +19,23 @@ impl<O: Outside> Supervisor<O> {
         self.link.opening();
         let (outside, target, number) = (self.outside.clone(), self.link.target.clone(), self.link.number);
         let limit = self.config.history_keep;
-        let work = async move { outside.open(&target, limit).await };
+        let former = self.link.take_former();
+        let work = async move {
+            if let Some(former) = former {
+                // A run that still goes on there ends at its next write, once somebody takes that target.
+                outside.release(&former).await;
+            }
+            outside.open(&target, limit).await
+        };
         self.spawn(work, move |result| Done::Opened { link: number, result: result.unwrap_or_else(panicked) });
     }
 
-    pub(super) fn target_opened(&mut self, result: Result<Remembered, Error>) {
+    pub(super) fn target_opened(&mut self, result: Result<Opened, Error>) {
         let (now, at) = (Instant::now(), self.outside.now());
         self.link.reach.seen(result.as_ref().err(), at);
         match result {
-            Ok(remembered) => {
-                self.link.opened(now);
-                tracing::info!(url = %self.config.target.endpoint, "the target is open");
-                let before = self.interval();
-                self.intent.loaded(remembered.control, self.config.interval);
-                self.interval_may_differ(before);
-                self.history.merge(remembered.runs);
-                self.recall_successes();
-            }
+            Ok(Opened::Active(remembered)) => self.serve(remembered, now),
+            Ok(Opened::Standby(holder)) => self.stand_by(holder, now),
             Err(error) => {
                 match self.link.complaints.heard(&error.to_string(), now) {
                     Loudness::Error => {
@@ -52,6 +52,31 @@ impl<O: Outside> Supervisor<O> {
                 }
             }
         }
+    }
+
+    fn serve(&mut self, remembered: Remembered, now: Instant) {
+        if self.link.served_by().is_some() {
+            tracing::info!("the other daemon has ended: this one takes over");
+        }
+        self.link.opened(now);
+        tracing::info!(url = %self.config.target.endpoint, "the target is open");
+        if self.link.needs_holding() {
+            let (outside, target, number) = (self.outside.clone(), self.link.target.clone(), self.link.number);
+            let work = async move { outside.lost(&target).await };
+            self.spawn(work, move |error| Done::LockLost {
+                link: number,
+                error: error.unwrap_or_else(|| {
+                    Error::new(Side::Target, Class::Transient, "the task that holds the lock panicked; see the log")
+                }),
+            });
+        }
+        let before = self.interval();
+        self.intent.loaded(remembered.control, self.config.interval);
+        self.interval_may_differ(before);
+        self.history.merge(remembered.runs);
+        self.residents.set(remembered.sources);
+        self.residents.tell(&self.config);
+        self.recall_successes();
     }
 
     /// Sources that had no success in this life of the daemon show that of an earlier one.

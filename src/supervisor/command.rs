@@ -65,6 +65,9 @@ pub enum Denied {
     /// The run that waits differs from the wanted one, so that joining it would not do what was asked.
     #[error("another run with different options is already queued")]
     QueueTaken,
+    /// Another daemon serves the target, and says so of itself.
+    #[error("standby: another daemon serves this target ({0}); ask that one")]
+    Standby(String),
 }
 
 /// What triggered a reload.

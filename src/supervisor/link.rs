@@ -1,6 +1,14 @@
 //! The supervisor's link to the target: opening it, and what is on its way into its bookkeeping.
 //!
-//! Pure state. One child task at a time opens, one at a time writes.
+//! Pure state. One child task at a time opens, one at a time writes, and while the lock on the target is
+//! held, one waits for its loss.
+//!
+//! ```text
+//! closed --> opening --> open      this daemon serves the target
+//!    ^          |          |
+//!    +--failed--+----------+
+//!               +--------> standby another process does; asked again and again
+//! ```
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,18 +26,23 @@ use crate::schedule;
 const WRITE_AGAIN: Duration = Duration::from_secs(5);
 /// Records that wait for a target that is down; with one failure a minute half a day's worth.
 const MOST_UNRECORDED: usize = 1000;
+/// How often a standby asks: the longest time without a daemon after the other one has ended.
+const STANDBY_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Closed { again: Instant },
     Opening,
     Open,
+    Standby { again: Instant },
 }
 
 /// The target and the state of the link.
 #[derive(Debug)]
 pub(super) struct Link<T> {
     pub(super) target: Arc<T>,
+    /// The target before this one, until it is given back: it may be the same database.
+    former: Option<Arc<T>>,
     /// Counts the targets of this process: an answer about an earlier one is void.
     pub(super) number: u64,
     pub(super) reach: Reachability,
@@ -39,6 +52,10 @@ pub(super) struct Link<T> {
     unrecorded: VecDeque<Arc<RunRecord>>,
     writing: bool,
     write_again: Instant,
+    /// A child task waits for the loss of the lock.
+    holding: bool,
+    /// Who serves the target in our place.
+    served_by: Option<String>,
 }
 
 impl<T> Link<T> {
@@ -46,6 +63,7 @@ impl<T> Link<T> {
     pub(super) fn new(target: Arc<T>, now: Instant) -> Self {
         Self {
             target,
+            former: None,
             number: 1,
             reach: Reachability { reachable: None, error: None, since: None },
             complaints: Complaints::default(),
@@ -54,13 +72,21 @@ impl<T> Link<T> {
             unrecorded: VecDeque::new(),
             writing: false,
             write_again: now,
+            holding: false,
+            served_by: None,
         }
     }
 
     /// Another target from now on; what is not recorded yet goes there.
     pub(super) fn replace(&mut self, target: Arc<T>, now: Instant) {
         let unrecorded = std::mem::take(&mut self.unrecorded);
-        *self = Self { number: self.number + 1, unrecorded, ..Self::new(target, now) };
+        let former = Some(self.former.take().unwrap_or_else(|| self.target.clone()));
+        *self = Self { number: self.number + 1, unrecorded, former, ..Self::new(target, now) };
+    }
+
+    /// The target that is to be given back before this one is opened.
+    pub(super) fn take_former(&mut self) -> Option<Arc<T>> {
+        self.former.take()
     }
 
     /// Whether runs can use it.
@@ -71,7 +97,7 @@ impl<T> Link<T> {
     /// When it is to be opened; `None` while it is open or being opened.
     pub(super) fn opens_at(&self) -> Option<Instant> {
         match self.state {
-            State::Closed { again } => Some(again),
+            State::Closed { again } | State::Standby { again } => Some(again),
             State::Opening | State::Open => None,
         }
     }
@@ -91,9 +117,39 @@ impl<T> Link<T> {
     /// An attempt succeeded.
     pub(super) fn opened(&mut self, now: Instant) {
         self.state = State::Open;
+        self.served_by = None;
         self.failures = 0;
         self.write_again = now;
         self.complaints.over();
+    }
+
+    /// An attempt found that another process serves the target. True if that is news.
+    #[must_use]
+    pub(super) fn stand_by(&mut self, holder: String, now: Instant) -> bool {
+        self.state = State::Standby { again: now + STANDBY_EVERY };
+        self.failures = 0;
+        self.complaints.over();
+        let before = self.served_by.replace(holder);
+        before != self.served_by
+    }
+
+    /// Who serves the target in our place, as far as is known.
+    pub(super) fn served_by(&self) -> Option<&str> {
+        self.served_by.as_deref()
+    }
+
+    /// Whether a child task is needed that waits for the loss of the lock; from now on there is one.
+    #[must_use]
+    pub(super) fn needs_holding(&mut self) -> bool {
+        !std::mem::replace(&mut self.holding, true)
+    }
+
+    /// The lock is lost.
+    pub(super) fn lock_lost(&mut self, now: Instant) {
+        self.holding = false;
+        if self.is_open() {
+            self.failed(now);
+        }
     }
 
     /// An attempt failed, or a run says that the target failed: open it again after a while, as it may

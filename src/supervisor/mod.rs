@@ -23,8 +23,10 @@ mod operator;
 mod outside;
 mod publish;
 mod reload;
+mod residents;
 mod runs;
 mod snapshot;
+mod standby;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -55,8 +57,10 @@ use crate::metrics::Metrics;
 use intent::Intent;
 use lane::Lane;
 use link::Link;
-use outside::Remembered;
+use outside::Opened;
 use reload::{Proposal, Reloads};
+use residents::Residents;
+use standby::Release;
 
 /// How long runs and bookkeeping may take to end once the daemon stops. Below the 90 s after which
 /// systemd kills, with time left for the listeners.
@@ -121,12 +125,14 @@ struct Supervisor<O: Outside> {
     /// In the order of the configuration; behind them those that leave.
     lanes: Vec<Lane<O::Source>>,
     link: Link<O::Target>,
+    residents: Residents,
     history: Ring,
     reloads: Reloads,
     textfile: Textfile,
     started: DateTime<Utc>,
     /// Set once the daemon stops: when it gives up waiting.
     drain_until: Option<Instant>,
+    release: Release,
 
     stop: CancellationToken,
     commands: mpsc::Receiver<Command>,
@@ -146,7 +152,9 @@ struct Textfile {
 /// What a child task reports. `None` in place of a result: it panicked.
 enum Done<O: Outside> {
     Run { source: SourceName, run: Uuid, report: Option<RunReport> },
-    Opened { link: u64, result: Result<Remembered, Error> },
+    Opened { link: u64, result: Result<Opened, Error> },
+    LockLost { link: u64, error: Error },
+    Released { link: u64 },
     Saved { link: u64, version: u64, result: Result<(), Error> },
     Recorded { link: u64, record: Arc<RunRecord>, result: Result<(), Error> },
     Proposed(Result<Option<Proposal<O>>, Vec<String>>),
@@ -194,11 +202,13 @@ impl<O: Outside> Supervisor<O> {
             intent: Intent::default(),
             lanes,
             link,
+            residents: Residents::default(),
             history: Ring::new(config.history_keep),
             reloads: Reloads::default(),
             textfile: Textfile { due: now, writing: false, failed: false },
             started,
             drain_until: None,
+            release: Release::No,
             config,
             stop,
             commands,
@@ -255,6 +265,16 @@ impl<O: Outside> Supervisor<O> {
         if self.link.writes_at().is_some_and(|at| at <= now) {
             self.write_bookkeeping();
         }
+        // Last of all, and at once, so that another daemon need not wait for the end of this process.
+        if self.drain_until.is_some() && self.release == Release::No && self.is_quiet() {
+            self.release = Release::UnderWay;
+            self.release_target();
+        }
+    }
+
+    /// Nothing is under way that uses the target.
+    fn is_quiet(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.active.is_none()) && !self.link.is_writing()
     }
 
     /// When `tend` has something to do again, if nothing else happens.
@@ -279,6 +299,7 @@ impl<O: Outside> Supervisor<O> {
             // Without its reply the asker learns that the daemon is stopping.
             return;
         }
+        let Some(command) = self.refuse_as_standby(command) else { return };
         match command {
             Command::Run(request, reply) => {
                 let admitted = self.admit(&request);
@@ -318,6 +339,9 @@ impl<O: Outside> Supervisor<O> {
             Done::Recorded { link, record, result } if link == self.link.number => {
                 self.run_recorded(&record, &result);
             }
+            Done::LockLost { link, error } if link == self.link.number => self.lock_lost(&error),
+            Done::Released { link } if link == self.link.number => self.release = Release::Done,
+            Done::LockLost { .. } | Done::Released { .. } => {}
             Done::Opened { .. } | Done::Saved { .. } | Done::Recorded { .. } => {}
             Done::Proposed(result) => self.reload_ended(result),
             Done::TextfileWritten(result) => self.textfile_written(&result),
@@ -361,6 +385,6 @@ impl<O: Outside> Supervisor<O> {
             return true;
         }
         // What could be written is being written since `tend`; what failed is not tried again.
-        running == 0 && !self.link.is_writing()
+        self.is_quiet() && self.release == Release::Done
     }
 }

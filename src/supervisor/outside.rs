@@ -15,7 +15,7 @@ use crate::engine::{self, Error, Levels, RunReport, Settings};
 use crate::history::RunRecord;
 use crate::schedule::Control;
 use crate::source::Source;
-use crate::target::Target;
+use crate::target::{Claim, Target};
 use crate::telemetry::Telemetry;
 
 /// What a target knows of the daemon's earlier life.
@@ -23,6 +23,17 @@ use crate::telemetry::Telemetry;
 pub(crate) struct Remembered {
     pub(crate) control: Control,
     pub(crate) runs: Vec<RunRecord>,
+    /// The sources of which it holds rows.
+    pub(crate) sources: Vec<String>,
+}
+
+/// What became of an attempt to open a target.
+#[derive(Debug)]
+pub(crate) enum Opened {
+    /// This daemon serves it.
+    Active(Remembered),
+    /// Another process does: what it says of itself.
+    Standby(String),
 }
 
 /// Everything that takes time or has an effect outside of the process. Each call but the plain
@@ -55,8 +66,12 @@ pub(crate) trait Outside: Send + Sync + 'static {
     fn prove_source(&self, source: &Self::Source) -> impl Future<Output = Result<(), Error>> + Send;
     /// Proves that a target can be used.
     fn prove_target(&self, target: &Self::Target) -> impl Future<Output = Result<(), Error>> + Send;
-    /// Prepares a target and reads up to `limit` runs and the control state.
-    fn open(&self, target: &Self::Target, limit: usize) -> impl Future<Output = Result<Remembered, Error>> + Send;
+    /// Asks to serve a target, prepares it, and reads up to `limit` runs and the control state.
+    fn open(&self, target: &Self::Target, limit: usize) -> impl Future<Output = Result<Opened, Error>> + Send;
+    /// Waits until this daemon does not hold the lock on the target any more.
+    fn lost(&self, target: &Self::Target) -> impl Future<Output = Error> + Send;
+    /// Lets somebody else serve the target.
+    fn release(&self, target: &Self::Target) -> impl Future<Output = ()> + Send;
     /// Keeps the control state.
     fn save(&self, target: &Self::Target, control: &Control) -> impl Future<Output = Result<(), Error>> + Send;
     /// Keeps an ended run.
@@ -124,9 +139,23 @@ impl Outside for World {
         target.inspect().await.map(drop)
     }
 
-    async fn open(&self, target: &Target, limit: usize) -> Result<Remembered, Error> {
-        target.open().await?;
-        Ok(Remembered { control: target.load_control().await?, runs: target.recent_runs(limit).await? })
+    async fn open(&self, target: &Target, limit: usize) -> Result<Opened, Error> {
+        match target.claim("daemon").await? {
+            Claim::Elsewhere(holder) => Ok(Opened::Standby(holder)),
+            Claim::Held => Ok(Opened::Active(Remembered {
+                control: target.load_control().await?,
+                runs: target.recent_runs(limit).await?,
+                sources: target.sources().await?,
+            })),
+        }
+    }
+
+    async fn lost(&self, target: &Target) -> Error {
+        target.lost().await
+    }
+
+    async fn release(&self, target: &Target) {
+        target.release().await;
     }
 
     async fn save(&self, target: &Target, control: &Control) -> Result<(), Error> {

@@ -41,6 +41,9 @@ pub(super) fn empty(config: Arc<Config>, config_status: ConfigStatus, started: D
         started,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         stopping: false,
+        standby: false,
+        served_by: None,
+        unconfigured_sources: Vec::new(),
     };
     Snapshot { status, config, history: Arc::default(), open_runs: Vec::new() }
 }
@@ -83,6 +86,9 @@ impl<O: Outside> Supervisor<O> {
             started: self.started,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             stopping: self.drain_until.is_some(),
+            standby: self.link.served_by().is_some(),
+            served_by: self.link.served_by().map(str::to_owned),
+            unconfigured_sources: self.residents.unconfigured(&self.config),
         };
         let open_runs = self.lanes.iter().flat_map(Lane::open_runs).collect();
         Snapshot { status, config: self.config.clone(), history, open_runs }
@@ -90,7 +96,8 @@ impl<O: Outside> Supervisor<O> {
 
     fn source_statuses(&mut self) -> Vec<SourceStatus> {
         let (now, at) = (Instant::now(), self.outside.now());
-        let held = self.intent.pause().is_some() || self.drain_until.is_some();
+        let standby = self.link.served_by().is_some();
+        let held = standby || self.intent.pause().is_some() || self.drain_until.is_some();
         let (open, opens_at) = (self.link.is_open(), self.link.opens_at());
         let staying = self.lanes.iter_mut().filter(|lane| !lane.leaving);
         staying

@@ -181,8 +181,10 @@ impl<O: Outside> Supervisor<O> {
         self.textfile.due = Instant::now();
         if let Some(target) = target {
             self.link.replace(target, Instant::now());
+            self.residents.set(Vec::new());
         }
         self.rearrange_lanes(&new, sources);
+        self.residents.tell(&new);
         config::diff(&old, &new).hot
     }
 

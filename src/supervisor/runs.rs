@@ -121,6 +121,9 @@ impl<O: Outside> Supervisor<O> {
         let same_target = active.link == self.link.number;
         match error {
             None => {
+                if same_target && !active.ticket.dry_run {
+                    self.residents.add(source.as_str());
+                }
                 lane.reach.seen(None, at);
                 if same_target {
                     self.link.reach.seen(None, at);

@@ -67,6 +67,15 @@ pub struct Status {
     pub version: String,
     /// Whether it drains.
     pub stopping: bool,
+    /// Whether another daemon serves the target and this one waits for its end.
+    #[serde(default)]
+    pub standby: bool,
+    /// What that daemon says of itself.
+    #[serde(default)]
+    pub served_by: Option<String>,
+    /// Sources of which the target holds rows, and which are not configured.
+    #[serde(default)]
+    pub unconfigured_sources: Vec<String>,
 }
 
 /// The short form of the latest ended run.

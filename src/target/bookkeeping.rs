@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::Target;
+use super::{Target, lock};
 use crate::config::Dialect;
 use crate::database::{
     Cells, Class, Damage, Error, Param, Session, Side, Value, bigint, on_conflict_keep, on_conflict_set,
@@ -39,10 +39,14 @@ impl Target {
     /// The database failed.
     pub async fn save_control(&self, control: &Control) -> Result<(), Error> {
         let text = serde_json::to_string(control).expect("times and texts always have a JSON form");
+        let token = self.lock.token()?;
         let mut lease = self.slot.lease().await?;
         let conflict = on_conflict_set(lease.dialect(), &["name"], &["value"], &[]);
         let sql = format!("INSERT INTO sync_control (name, value) VALUES ($1, $2){conflict}");
+        lease.begin_write().await?;
+        lock::fence(&mut lease, &token).await?;
         lease.execute(&sql.into(), &[Param::text(CONTROL), Param::text(&text)]).await?;
+        lease.commit().await?;
         lease.release();
         Ok(())
     }
@@ -87,6 +91,7 @@ impl Target {
             Param::text(&levels),
             Param::Cell(Value::Text(record.error.as_deref())),
         ];
+        let token = self.lock.token()?;
         let mut lease = self.slot.lease().await?;
         let insert = format!(
             "INSERT INTO sync_run (run_id, run_trigger, mode, source, dry_run, started, finished, success, \
@@ -98,6 +103,7 @@ impl Target {
         let prune = "DELETE FROM sync_run WHERE run_id <= (SELECT oldest.run_id FROM \
                      (SELECT run_id FROM sync_run ORDER BY run_id DESC LIMIT 1 OFFSET $1) oldest)";
         lease.begin_write().await?;
+        lock::fence(&mut lease, &token).await?;
         lease.execute(&insert.into(), &params).await?;
         lease.execute(&prune.into(), &[Param::int(keep as i64)]).await?;
         lease.commit().await?;

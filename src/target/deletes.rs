@@ -83,7 +83,7 @@ impl TargetSession<'_> {
     /// The database failed.
     pub async fn live_series_count(&mut self, study_ids: &[i64]) -> Result<u64, Error> {
         let sql = format!("SELECT count(*) FROM rbac_series WHERE {} AND deleted_at IS NULL", self.any("study_fk"));
-        self.count(sql, study_ids).await
+        self.count_all(sql, study_ids).await
     }
 
     /// Whether a level of this source has at least `count` live rows; looks at no more rows than that.
@@ -160,7 +160,7 @@ impl TargetSession<'_> {
     }
 
     /// How many rows a statement counts, all parts of a long list together.
-    async fn count(&mut self, sql: String, keys: &[i64]) -> Result<u64, Error> {
+    async fn count_all(&mut self, sql: String, keys: &[i64]) -> Result<u64, Error> {
         let counts = self.read(sql, &[Param::Ints(keys)], |cells| cells.key(0)).await?;
         Ok(counts.into_iter().map(i64::unsigned_abs).sum())
     }
@@ -171,7 +171,7 @@ impl TargetSession<'_> {
         }
         let any = self.any(key);
         let count = format!("SELECT count(*) FROM {table} WHERE {any} AND deleted_at IS NULL");
-        let count = self.count(count, keys).await?;
+        let count = self.count_all(count, keys).await?;
         let sql = match deletes {
             Deletes::Tombstone => {
                 format!("UPDATE {table} SET deleted_at = $2, synced_at = $2 WHERE {any} AND deleted_at IS NULL")

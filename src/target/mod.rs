@@ -5,6 +5,8 @@
 
 mod bookkeeping;
 mod deletes;
+mod forget;
+mod lock;
 mod rows;
 mod schema;
 mod session;
@@ -13,9 +15,12 @@ mod sweeps;
 
 use crate::config::TargetConfig;
 use crate::database::{Access, Error, Inspection, Side, Slot};
+use lock::Lock;
 use schema::Installed;
 
 pub use deletes::Candidate;
+pub use forget::Forgotten;
+pub use lock::Claim;
 pub use session::{Cursor, Existing, TargetSession};
 pub use sweeps::Pass;
 
@@ -26,6 +31,7 @@ pub struct Target {
     slot: Slot,
     /// Sessions for those who only look: they must not make an SQLite file that is not there.
     look: Slot,
+    lock: Lock,
 }
 
 impl Target {
@@ -33,24 +39,13 @@ impl Target {
     #[must_use]
     pub fn new(config: &TargetConfig) -> Self {
         let slot = |access| Slot::new(config.endpoint.clone(), Side::Target, access);
-        Self { slot: slot(Access::ReadWrite), look: slot(Access::Look) }
-    }
-
-    /// Logs in, and creates or migrates the tables of this program. Call it once before the others.
-    ///
-    /// # Errors
-    /// The database is unreachable, refuses the login, lacks grants, or was made by a newer version.
-    pub async fn open(&self) -> Result<(), Error> {
-        let mut lease = self.slot.lease().await?;
-        schema::install(&mut lease).await?;
-        lease.release();
-        Ok(())
+        Self { slot: slot(Access::ReadWrite), look: slot(Access::Look), lock: Lock::default() }
     }
 
     /// Logs in and looks, without creating tables.
     ///
     /// # Errors
-    /// As [`Target::open`].
+    /// As [`Target::claim`].
     pub async fn inspect(&self) -> Result<Inspection, Error> {
         let mut lease = self.look.lease().await?;
         let server = lease.server_version().await?;

@@ -8,7 +8,7 @@ use crate::database::{Class, Error, Param, Session, Side};
 const VERSION: i64 = 1;
 
 /// Every table of this program; a table of somebody else is never touched.
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 13] = [
     "rbac_source",
     "rbac_institution",
     "rbac_patient",
@@ -19,6 +19,7 @@ const TABLES: [&str; 12] = [
     "sync_sweep",
     "sync_run",
     "sync_control",
+    "sync_lock",
     "sync_sequence",
     "sync_schema",
 ];
@@ -27,7 +28,7 @@ const TABLES: [&str; 12] = [
 /// `{row_key}` a column that a dialect adds. Foreign keys stand behind the columns, for MySQL does not
 /// read them beside one. `id` is assigned from `sync_sequence` and never used twice, also not after a
 /// removal: other tables may refer to it.
-const VERSION_1: [&str; 19] = [
+const VERSION_1: [&str; 20] = [
     "CREATE TABLE sync_schema (version {int} PRIMARY KEY)",
     "CREATE TABLE sync_sequence (next_id {int} PRIMARY KEY)",
     "CREATE TABLE rbac_source (id {int} PRIMARY KEY, name {key} NOT NULL UNIQUE)",
@@ -71,11 +72,15 @@ const VERSION_1: [&str; 19] = [
      success {bool} NOT NULL, processed {int} NOT NULL, duration_ms {int} NOT NULL, levels {text} NOT NULL, error {text})",
     "CREATE INDEX sync_run_started ON sync_run (started)",
     "CREATE TABLE sync_control (name {key} PRIMARY KEY, value {text} NOT NULL)",
+    "CREATE TABLE sync_lock (token {key} PRIMARY KEY, holder {text} NOT NULL, since {instant})",
 ];
 
 /// The first rows. Only with the version among them the tables count as made.
-const FIRST_ROWS: [&str; 2] =
-    ["INSERT INTO sync_sequence (next_id) VALUES (1)", "INSERT INTO sync_schema (version) VALUES (1)"];
+const FIRST_ROWS: [&str; 3] = [
+    "INSERT INTO sync_lock (token, holder) VALUES ('', '')",
+    "INSERT INTO sync_sequence (next_id) VALUES (1)",
+    "INSERT INTO sync_schema (version) VALUES (1)",
+];
 
 fn spell(dialect: Dialect, statement: &str) -> String {
     // A time of the source is kept to the millisecond; the cursor needs the source's full resolution.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 
-use super::Target;
 use super::schema::{self, Installed};
+use super::{Target, lock};
 use crate::config::SourceName;
 use crate::database::{Class, Error, Lease, Param, Side, Value, any, on_conflict_set};
 use crate::source::Level;
@@ -40,17 +40,20 @@ pub struct TargetSession<'a> {
     /// When the rows of this session are synced, for `synced_at` and `deleted_at`.
     pub(super) now: DateTime<Utc>,
     installed: bool,
+    /// What the fence asks for; none in a dry run.
+    token: Option<Arc<str>>,
     writing: bool,
     planned: i64,
 }
 
 impl Target {
     /// Opens a session for a run of `source`, and makes the tables and the source's row if they are
-    /// missing (not in a dry run).
+    /// missing (not in a dry run). A session that writes needs a target that was claimed.
     ///
     /// # Errors
-    /// As [`Target::open`].
+    /// As [`Target::claim`], and when this process does not serve the target.
     pub async fn session(&self, source: &SourceName, dry_run: bool) -> Result<TargetSession<'_>, Error> {
+        let token = if dry_run { None } else { Some(self.lock.token()?) };
         let mut lease = if dry_run { self.look.lease().await? } else { self.slot.lease().await? };
         let installed = if dry_run {
             schema::look(&mut lease).await? == Installed::Current
@@ -61,8 +64,16 @@ impl Target {
             }
             true
         };
-        let mut session =
-            TargetSession { lease, source_fk: 0, dry_run, now: Utc::now(), installed, writing: false, planned: 0 };
+        let mut session = TargetSession {
+            lease,
+            source_fk: 0,
+            dry_run,
+            now: Utc::now(),
+            installed,
+            token,
+            writing: false,
+            planned: 0,
+        };
         session.source_fk = session.find_source(source).await?;
         Ok(session)
     }
@@ -116,6 +127,9 @@ impl TargetSession<'_> {
         if !self.writing {
             self.lease.begin_write().await?;
             self.writing = true;
+            if let Some(token) = &self.token {
+                lock::fence(&mut self.lease, token).await?;
+            }
             self.now = Utc::now();
         }
         Ok(())

@@ -17,7 +17,7 @@ use crate::harness::wait::{check, eventually};
 use crate::privacy::private;
 
 /// The tables of the target in the order in which they are made.
-const MADE: [&str; 12] = [
+const MADE: [&str; 13] = [
     "sync_schema",
     "sync_sequence",
     "rbac_source",
@@ -30,6 +30,7 @@ const MADE: [&str; 12] = [
     "sync_sweep",
     "sync_run",
     "sync_control",
+    "sync_lock",
 ];
 
 async fn filled(shape: Shape, seed: u64) -> Site {

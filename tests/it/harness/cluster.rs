@@ -13,6 +13,8 @@ use std::process::{Child, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::db::Db;
 use super::product::{Product, as_server_user, other_user};
 use super::shape::Dialect;
@@ -48,7 +50,7 @@ pub(crate) struct Cluster {
 /// The PostgreSQL cluster that the tests of this process share.
 pub(crate) fn shared() -> &'static Cluster {
     static SHARED: OnceLock<Cluster> = OnceLock::new();
-    SHARED.get_or_init(|| Cluster::of(Product::Postgres))
+    SHARED.get_or_init(Cluster::new)
 }
 
 /// The server for databases of that dialect that the tests of this process share.
@@ -61,12 +63,14 @@ pub(crate) fn shared_for(dialect: Dialect) -> &'static Cluster {
 }
 
 impl Cluster {
+    /// A running PostgreSQL cluster with the two logins.
+    pub(crate) fn new() -> Self {
+        Self::of(Product::Postgres)
+    }
+
     /// A running server with the two logins.
     pub(crate) fn of(product: Product) -> Self {
-        let folder = tempfile::Builder::new().prefix("rbac-sync-db-").tempdir().unwrap().keep();
-        if let Some((uid, gid)) = other_user() {
-            chown(&folder, Some(uid), Some(gid)).unwrap();
-        }
+        let folder = new_folder();
         product.install(&folder);
         let cluster = Self { product, folder, port: free_port(), guard: Mutex::new(None) };
         cluster.start();
@@ -105,6 +109,74 @@ impl Cluster {
         let mut child = guard.take().expect("the cluster runs");
         child.stdin.take().expect("piped").write_all(b"keep\n").unwrap();
         child.wait().unwrap();
+    }
+
+    /// Ends the server and all its processes with SIGKILL; its data stay.
+    pub(crate) fn kill_9(&self) {
+        self.signal(Signal::KILL);
+        self.kill();
+    }
+
+    /// Ends the sessions and the server in an orderly way, as an operator does; its data stay.
+    pub(crate) fn stop(&self) {
+        let orderly = if self.product == Product::Postgres { Signal::INT } else { Signal::TERM };
+        kill_process(self.server(), orderly).unwrap();
+        let start = Instant::now();
+        while self.pid_file().exists() {
+            assert!(start.elapsed() < Duration::from_secs(60), "{} does not stop", self.product.name());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.kill();
+    }
+
+    /// Stops every process of the server in its tracks: connections are taken, nobody answers.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Ends a [`Cluster::freeze`].
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// The server first, so that it starts no process meanwhile; a killed one reaps none either.
+    fn signal(&self, signal: Signal) {
+        let server = self.server();
+        kill_process(server, signal).unwrap();
+        for child in children(server) {
+            // One that has ended by itself is as well.
+            kill_process(child, signal).ok();
+        }
+    }
+
+    fn pid_file(&self) -> PathBuf {
+        self.folder.join(if self.product == Product::Postgres { "data/postmaster.pid" } else { "pid" })
+    }
+
+    fn server(&self) -> Pid {
+        let file = std::fs::read_to_string(self.pid_file()).unwrap();
+        let pid = file.lines().next().and_then(|line| line.trim().parse().ok());
+        pid.and_then(Pid::from_raw).expect("the server's process")
+    }
+
+    /// A copy of a PostgreSQL cluster that follows it, on the same port: to be started when the original is down.
+    /// It can only be read until [`Cluster::promote`].
+    pub(crate) fn replica(&self) -> Self {
+        let folder = new_folder();
+        let copied = as_server_user(&self.product.programs().join("pg_basebackup"))
+            .args(["-U", "admin", "-p", &self.port.to_string(), "-c", "fast", "-X", "stream", "-R", "-h"])
+            .arg(&self.folder)
+            .arg("-D")
+            .arg(folder.join("data"))
+            .output()
+            .unwrap();
+        assert!(copied.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&copied.stderr));
+        Self { product: self.product, folder, port: self.port, guard: Mutex::new(None) }
+    }
+
+    /// Makes a replica the one that is written to.
+    pub(crate) fn promote(&self) {
+        self.admin_sql("SELECT pg_promote()");
     }
 
     /// Makes an empty database.
@@ -167,6 +239,32 @@ impl Drop for Cluster {
         }
         std::fs::remove_dir_all(&self.folder).ok();
     }
+}
+
+fn new_folder() -> PathBuf {
+    let folder = tempfile::Builder::new().prefix("rbac-sync-db-").tempdir().unwrap().keep();
+    give_to_server(&folder);
+    folder
+}
+
+/// Lets the user of the server own a folder.
+pub(crate) fn give_to_server(folder: &Path) {
+    if let Some((uid, gid)) = other_user() {
+        chown(folder, Some(uid), Some(gid)).unwrap();
+    }
+}
+
+/// The processes whose parent is that one.
+fn children(parent: Pid) -> Vec<Pid> {
+    let parent = parent.as_raw_nonzero().to_string();
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let pid: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // Behind the name in parentheses: the state and the parent.
+        let of = stat.rsplit(')').next()?.split_whitespace().nth(1)?.to_owned();
+        (of == parent).then(|| Pid::from_raw(pid)).flatten()
+    });
+    processes.collect()
 }
 
 /// A port of the loopback address that nobody uses now.

@@ -34,8 +34,25 @@ impl Daemon {
         daemon
     }
 
+    /// Starts one more daemon with the site's configuration, but with a socket and a log of its own.
+    pub(crate) async fn beside(site: &Site, name: &str) -> Self {
+        let socket = site.folder.path().join(format!("{name}.sock"));
+        let path = socket.to_str().expect("a path of the tests").to_owned();
+        let daemon = Self::spawn_as(site, name, socket, &[("RBAC_SYNC_SOCKET_PATH", &path)]);
+        eventually("the control socket answers", CAP, async || {
+            let reply = daemon.socket.try_ask("GET", "/health/live", None, "").await;
+            check(reply.is_ok_and(|reply| reply.code == 200), daemon.log())
+        })
+        .await;
+        daemon
+    }
+
     pub(crate) fn spawn(site: &Site, environment: &[(&str, &str)]) -> Self {
-        let log = site.folder.path().join("daemon.log");
+        Self::spawn_as(site, "daemon", site.socket(), environment)
+    }
+
+    fn spawn_as(site: &Site, name: &str, socket: PathBuf, environment: &[(&str, &str)]) -> Self {
+        let log = site.folder.path().join(format!("{name}.log"));
         let file = File::options().create(true).append(true).open(&log).unwrap();
         let inner = program(site.folder.path());
         // Ends with the thread of the test even if that is killed.
@@ -49,7 +66,7 @@ impl Daemon {
         command.args(["daemon", "--config"]).arg(site.config()).envs(environment.iter().copied());
         command.current_dir(site.folder.path()).stdin(std::process::Stdio::null()).kill_on_drop(true);
         let child = command.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
-        Self { child, log, socket: Address::Unix(site.socket()) }
+        Self { child, log, socket: Address::Unix(socket) }
     }
 
     pub(crate) fn log(&self) -> String {

@@ -29,6 +29,8 @@ pub(crate) struct Settings {
     /// `http.listen`, with the lines that go with it.
     pub(crate) http: Option<String>,
     pub(crate) level: &'static str,
+    /// Lines at the end of the file, such as another `[[source]]`.
+    pub(crate) more: String,
 }
 
 /// Where the databases of a site live.
@@ -113,6 +115,7 @@ impl Site {
             brake: (1_000_000, 100.0),
             http: None,
             level: "debug",
+            more: String::new(),
         };
         let seen = Seen::default();
         let site = Self { archive, settings, folder, source_url, target, source_cluster, target_cluster, seen };
@@ -122,7 +125,7 @@ impl Site {
 
     /// The configuration as the settings have it.
     pub(crate) fn toml(&self) -> String {
-        let Settings { interval, overlap, pace, deletes, brake: (rows, percent), http, level } = &self.settings;
+        let Settings { interval, overlap, pace, deletes, brake: (rows, percent), http, level, more } = &self.settings;
         let folder = self.folder.path().display();
         let secret = |url: &str, name: &str| {
             if url.starts_with("sqlite") { String::new() } else { format!("password_file = \"{folder}/{name}\"\n") }
@@ -138,7 +141,7 @@ impl Site {
              [[source]]\nname = \"main\"\nurl = \"{}\"\n{}time_zone = \"UTC\"\noverlap = \"{overlap}\"\n{pace}\n\n\
              [target]\nurl = \"{target}\"\n{}deletes = \"{deletes}\"\n\
              max_deletes = {{ rows = {rows}, percent = {percent:.1} }}\n\n\
-             [socket]\npath = \"{}\"\n\n[log]\nlevel = \"{level}\"\nformat = \"text\"\n\n{http}",
+             [socket]\npath = \"{}\"\n\n[log]\nlevel = \"{level}\"\nformat = \"text\"\n\n{http}\n{more}",
             self.source_url,
             secret(&self.source_url, "source.password"),
             secret(&target, "target.password"),
@@ -157,6 +160,11 @@ impl Site {
 
     pub(crate) fn socket(&self) -> PathBuf {
         self.folder.path().join("control.sock")
+    }
+
+    /// Another cluster has taken the place of the target's, on the same port.
+    pub(crate) fn target_moved(&mut self, cluster: &'static Cluster) {
+        self.target_cluster = cluster;
     }
 
     /// A new session in the RBAC database, as its administrator.
