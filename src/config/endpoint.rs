@@ -32,58 +32,104 @@ const POSTGRES_PARAMETERS: [&str; 17] = [
     "password",
     "application_name",
 ];
+/// What sqlx knows and has no part in what a session needs, such as its time zone.
+const MYSQL_PARAMETERS: [&str; 9] =
+    ["sslmode", "ssl-mode", "sslca", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key", "socket"];
+const MYSQL_SSL_MODES: [&str; 5] = ["disabled", "preferred", "required", "verify_ca", "verify_identity"];
 const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 const SQLITE_PARAMETERS: [&str; 4] = ["mode", "cache", "immutable", "vfs"];
 
 const RESERVED: &str = "a `#`, `/`, `?`, `@` or `:` inside a user name or password must be percent-encoded; \
                         a password is better kept in password_file";
 
-const NO_HOST: &str = "has no host: write postgres://USER@HOST/DATABASE, or \
+const NO_POSTGRES_HOST: &str = "has no host: write postgres://USER@HOST/DATABASE, or \
                        postgres:///DATABASE?host=/run/postgresql&user=USER for a local socket";
+const NO_MYSQL_HOST: &str = "has no host: write mysql://USER@HOST/DATABASE, or \
+                             mysql://USER@localhost/DATABASE?socket=/run/mysqld/mysqld.sock for a local socket";
 
 /// Reads a URL; the password that it holds is taken out.
 pub(super) fn parse(text: &str) -> Result<Endpoint, String> {
     let text = text.trim();
-    let (scheme, rest) = text.split_once(':').ok_or("not a URL: it must begin with postgres: or sqlite:")?;
+    let (scheme, rest) =
+        text.split_once(':').ok_or("not a URL: it must begin with postgres:, mysql:, mariadb: or sqlite:")?;
     match scheme.to_ascii_lowercase().as_str() {
         "postgres" | "postgresql" => postgres(text),
         "sqlite" => sqlite(rest),
-        "mysql" | "mariadb" => {
-            Err("this version reads and writes PostgreSQL and SQLite; MySQL and MariaDB are not supported yet".into())
-        }
-        "jdbc" => Err("this is a JDBC URL: write it without `jdbc:`, as postgres://USER@HOST/DATABASE".into()),
+        "mysql" | "mariadb" => mysql(text),
+        "jdbc" => Err("this is a JDBC URL: write it without `jdbc:`, as postgres://USER@HOST/DATABASE or \
+                       mysql://USER@HOST/DATABASE"
+            .into()),
         other => Err(format!(
-            "unknown scheme{}; use postgres: or sqlite:",
-            did_you_mean(other, ["postgres", "postgresql", "sqlite"])
+            "unknown scheme{}; use postgres:, mysql:, mariadb: or sqlite:",
+            did_you_mean(other, ["postgres", "postgresql", "mysql", "mariadb", "sqlite"])
         )),
     }
 }
 
 fn postgres(text: &str) -> Result<Endpoint, String> {
-    let mut url = Url::parse(text).map_err(|error| match error {
-        url::ParseError::EmptyHost => NO_HOST.to_owned(),
-        other => format!("not a valid URL ({other}); {RESERVED}"),
-    })?;
-    if url.cannot_be_a_base() || !text.contains("://") {
-        return Err("must be written as postgres://USER@HOST/DATABASE".into());
-    }
-    if url.fragment().is_some() {
-        return Err(format!("has a `#`; {RESERVED}"));
-    }
-    let database = url.path().trim_start_matches('/');
-    if database.contains(['/', '@', ':']) {
-        return Err(format!("the database's name has a reserved character; {RESERVED}"));
-    }
+    let mut url = server_url(text, "postgres", NO_POSTGRES_HOST)?;
     check_postgres_parameters(&url)?;
     let given = |name: &str| url.query_pairs().any(|(key, value)| key == name && !value.is_empty());
     if url.host_str().is_none_or(str::is_empty) && !given("host") && !given("hostaddr") {
-        return Err(NO_HOST.into());
+        return Err(NO_POSTGRES_HOST.into());
     }
-    if database.is_empty() && !given("dbname") {
+    if database_of(&url).is_empty() && !given("dbname") {
         return Err("has no database: write postgres://USER@HOST/DATABASE".into());
     }
     let password = take_password(&mut url)?;
     Ok(Endpoint { dialect: Dialect::Postgres, url: url.into(), password: password.map(Secret::new) })
+}
+
+fn mysql(text: &str) -> Result<Endpoint, String> {
+    let mut url = server_url(text, "mysql", NO_MYSQL_HOST)?;
+    check_mysql_parameters(&url)?;
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(NO_MYSQL_HOST.into());
+    }
+    for (part, what) in [(url.username(), "user"), (database_of(&url), "database")] {
+        if part.is_empty() {
+            return Err(format!("has no {what}: write mysql://USER@HOST/DATABASE"));
+        }
+    }
+    let password = take_password(&mut url)?;
+    Ok(Endpoint { dialect: Dialect::Mysql, url: url.into(), password: password.map(Secret::new) })
+}
+
+/// The URL of a server, in a shape that cannot hide a part of a password.
+fn server_url(text: &str, scheme: &str, no_host: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| match error {
+        url::ParseError::EmptyHost => no_host.to_owned(),
+        other => format!("not a valid URL ({other}); {RESERVED}"),
+    })?;
+    if url.cannot_be_a_base() || !text.contains("://") {
+        return Err(format!("must be written as {scheme}://USER@HOST/DATABASE"));
+    }
+    if url.fragment().is_some() {
+        return Err(format!("has a `#`; {RESERVED}"));
+    }
+    if database_of(&url).contains(['/', '@', ':']) {
+        return Err(format!("the database's name has a reserved character; {RESERVED}"));
+    }
+    Ok(url)
+}
+
+fn database_of(url: &Url) -> &str {
+    url.path().trim_start_matches('/')
+}
+
+fn check_mysql_parameters(url: &Url) -> Result<(), String> {
+    for (key, value) in url.query_pairs() {
+        if key == "sslmode" || key == "ssl-mode" {
+            if !MYSQL_SSL_MODES.contains(&value.to_ascii_lowercase().as_str()) {
+                let meant = did_you_mean(&value, MYSQL_SSL_MODES);
+                return Err(format!("ssl-mode must be one of {}{meant}", MYSQL_SSL_MODES.join(", ")));
+            }
+        } else if !MYSQL_PARAMETERS.contains(&key.as_ref()) {
+            let meant = did_you_mean(&key, MYSQL_PARAMETERS);
+            return Err(format!("has an unknown parameter after the `?`{meant}; {RESERVED}"));
+        }
+    }
+    Ok(())
 }
 
 fn check_postgres_parameters(url: &Url) -> Result<(), String> {
@@ -188,20 +234,22 @@ pub(super) fn identity(endpoint: &Endpoint) -> String {
             let path = percent_decode_str(path).decode_utf8_lossy().into_owned();
             resolved(Path::new(&path)).display().to_string()
         }
-        Dialect::Postgres => {
-            let Ok(url) = Url::parse(&endpoint.url) else { return endpoint.url.clone() };
-            let parameter = |name: &str| {
-                url.query_pairs().filter(|(key, _)| key == name).map(|(_, value)| value.into_owned()).last()
-            };
-            let host = parameter("hostaddr").or_else(|| parameter("host"));
-            let host = host.unwrap_or_else(|| url.host_str().unwrap_or_default().to_owned()).to_lowercase();
-            let port = parameter("port").unwrap_or_else(|| url.port().unwrap_or(5432).to_string());
-            let path = url.path().trim_start_matches('/');
-            let database =
-                parameter("dbname").unwrap_or_else(|| percent_decode_str(path).decode_utf8_lossy().into_owned());
-            format!("{host}:{port}/{database}")
-        }
+        Dialect::Postgres => server_identity(endpoint, &["hostaddr", "host"], 5432),
+        Dialect::Mysql => server_identity(endpoint, &["socket"], 3306),
     }
+}
+
+/// Host, port and database; `hosts` are parameters that win over the host of the URL.
+fn server_identity(endpoint: &Endpoint, hosts: &[&str], default_port: u16) -> String {
+    let Ok(url) = Url::parse(&endpoint.url) else { return endpoint.url.clone() };
+    let parameter =
+        |name: &str| url.query_pairs().filter(|(key, _)| key == name).map(|(_, value)| value.into_owned()).last();
+    let host = hosts.iter().find_map(|name| parameter(name));
+    let host = host.unwrap_or_else(|| url.host_str().unwrap_or_default().to_owned()).to_lowercase();
+    let port = parameter("port").unwrap_or_else(|| url.port().unwrap_or(default_port).to_string());
+    let database =
+        parameter("dbname").unwrap_or_else(|| percent_decode_str(database_of(&url)).decode_utf8_lossy().into_owned());
+    format!("{host}:{port}/{database}")
 }
 
 /// The file may not exist yet, so its folder is resolved when the file cannot be.
@@ -243,7 +291,11 @@ mod tests {
 
     #[test]
     fn a_local_socket_is_accepted() {
-        for url in ["postgres:///pacsdb?host=/run/postgresql&user=u", "postgres://u@%2Frun%2Fpostgresql/pacsdb"] {
+        for url in [
+            "postgres:///pacsdb?host=/run/postgresql&user=u",
+            "postgres://u@%2Frun%2Fpostgresql/pacsdb",
+            "mysql://u@localhost/d?socket=/run/mysqld/mysqld.sock",
+        ] {
             assert!(parse(url).is_ok(), "{url}: {:?}", parse(url));
         }
     }
@@ -268,7 +320,14 @@ mod tests {
             "postgres://h/d?port=hunter2",
             "postgres://h/d?hostaddr=hunter2",
             "postgres://u:hunter2%ff@h/d",
-            "mysql://u:hunter2@h/d",
+            "mysql:hunter2",
+            "mysql://u:hunter2@h",
+            "mysql://u:hunter2#x@h/d",
+            "mysql://u:12/hunter2@h/d",
+            "mysql://:hunter2@h/d",
+            "mariadb://u@h/d?password=hunter2",
+            "mariadb://u@h/d?ssl-mode=hunter2",
+            "mariadb://u@h/d?timezone=hunter2",
             "jdbc:postgresql://h/d?password=hunter2",
             "sqlite:",
             "sqlite:///",
@@ -287,7 +346,8 @@ mod tests {
 
     #[test]
     fn the_refusal_says_what_is_meant() {
-        assert!(parse("mariadb://h/d").unwrap_err().contains("PostgreSQL and SQLite"));
+        assert!(parse("mariadb://h/d").unwrap_err().contains("has no user"));
+        assert!(parse("mysql://u@h/d?ssl-mode=verify").unwrap_err().contains("verify_identity"));
         assert!(parse("postgre://h/d").unwrap_err().contains("did you mean `postgres`"));
         assert!(parse("postgres://h/d?ssl_mode=require").unwrap_err().contains("did you mean `sslmode`"));
         for no_host in ["postgres:///d", "postgres://u@/d?host=/run/postgresql"] {
@@ -300,6 +360,8 @@ mod tests {
         let same = |one: &str, two: &str| identity(&parse(one).unwrap()) == identity(&parse(two).unwrap());
         assert!(same("postgres://a@DB/x", "postgresql://b:pw@db:5432/x?sslmode=require"));
         assert!(!same("postgres://db/x", "postgres://db/y"));
+        assert!(same("mysql://a@DB/x", "mariadb://b:pw@db:3306/x?ssl-mode=REQUIRED"));
+        assert!(!same("mysql://a@db/x", "mysql://a@db:3307/x"));
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("real")).unwrap();
         std::os::unix::fs::symlink(folder.path().join("real"), folder.path().join("link")).unwrap();

@@ -71,7 +71,7 @@ const fn key(
 pub const KEYS: &[Key] = &[
     key("schedule.interval", "1s to 24h, or whole seconds as a number", "5s", FileOrVariable, Hot, "time between the starts of two scheduled runs"),
     key("source.name", "1 to 32 of a-z, 0-9 and -, unique", "required", File, Hot, "the archive's name, the key of its state in the target"),
-    key("source.url", "a postgres: or sqlite: URL", "required", FileOrVariable, Hot, "the archive's database"),
+    key("source.url", "a postgres:, mysql:, mariadb: or sqlite: URL", "required", FileOrVariable, Hot, "the archive's database"),
     key("source.password_file", "an absolute path", "none", FileOrVariable, Hot, "file that holds the login's password"),
     key("source.password_credential", "a name", "none", FileOrVariable, Hot, "systemd credential that holds the login's password"),
     key("source.password", "any text", "none", Variable, Hot, "the login's password itself"),
@@ -81,7 +81,7 @@ pub const KEYS: &[Key] = &[
     key("source.sweep_percent", "0 to 100", "10.0", FileOrVariable, Hot, "share of the interval that a run may spend on that comparison; 0 switches it off"),
     key("source.scan_percent", "above 0 to 100", "10.0", FileOrVariable, Hot, "share of time that scans of updated_time without an index may take"),
     key("source.instances", "false", "false", FileOrVariable, Hot, "mirror the instance level too (not in this version)"),
-    key("target.url", "a postgres: or sqlite: URL", "required", FileOrVariable, Hot, "the RBAC database"),
+    key("target.url", "a postgres:, mysql:, mariadb: or sqlite: URL", "required", FileOrVariable, Hot, "the RBAC database"),
     key("target.password_file", "an absolute path", "none", FileOrVariable, Hot, "file that holds the login's password"),
     key("target.password_credential", "a name", "none", FileOrVariable, Hot, "systemd credential that holds the login's password"),
     key("target.password", "any text", "none", Variable, Hot, "the login's password itself"),

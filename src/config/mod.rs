@@ -175,6 +175,8 @@ impl fmt::Debug for Endpoint {
 pub enum Dialect {
     /// `postgres:` or `postgresql:`
     Postgres,
+    /// `mysql:` or `mariadb:`, which differ in details that a session finds out.
+    Mysql,
     /// `sqlite:`
     Sqlite,
 }

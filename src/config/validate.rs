@@ -243,7 +243,7 @@ fn separate_databases(raw: &Raw, sources: &[Option<SourceConfig>], target: &Targ
                 Dialect::Sqlite => {
                     findings.error(&url.place, "source.url", "the source and the target are the same file");
                 }
-                Dialect::Postgres => {
+                Dialect::Postgres | Dialect::Mysql => {
                     let message = "the source and the target are the same database; a separate one keeps the archive \
                                    free of load and of foreign tables";
                     findings.warning(&url.place, "source.url", message);

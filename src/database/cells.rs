@@ -1,6 +1,8 @@
 //! Reading the cells of a row, whatever database it comes from.
 
 use chrono::NaiveDateTime;
+use sqlx::error::UnexpectedNullError;
+use sqlx::mysql::MySqlRow;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, ValueRef as _};
@@ -69,6 +71,26 @@ impl Cells for PgRow {
 
     fn time(&self, column: usize) -> Result<Option<NaiveDateTime>, Damage> {
         self.try_get(column).map_err(|_| Damage { column, expected: "a time" })
+    }
+}
+
+impl Cells for MySqlRow {
+    fn int(&self, column: usize) -> Result<Option<i64>, Damage> {
+        // Unchecked, as the text: which of many types of numbers or texts a column has depends on the
+        // release of the archive and on the server.
+        self.try_get_unchecked(column).map_err(|_| Damage { column, expected: "a whole number" })
+    }
+
+    fn text(&self, column: usize) -> Result<Option<String>, Damage> {
+        self.try_get_unchecked(column).map_err(|_| Damage { column, expected: "text" })
+    }
+
+    fn time(&self, column: usize) -> Result<Option<NaiveDateTime>, Damage> {
+        match self.try_get_unchecked(column) {
+            // The zero date, 0000-00-00, of an old server: no time.
+            Err(sqlx::Error::ColumnDecode { source, .. }) if source.is::<UnexpectedNullError>() => Ok(None),
+            other => other.map_err(|_| Damage { column, expected: "a time" }),
+        }
     }
 }
 

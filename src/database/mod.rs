@@ -7,16 +7,21 @@
 mod cells;
 mod error;
 mod failure;
+mod mysql;
 mod param;
 mod patience;
+mod postgres;
 mod session;
 mod slot;
+mod spelling;
+mod sqlite;
 
 pub use cells::{Cells, Damage};
 pub use error::{Class, Error, Side};
 pub use param::{Param, Value, ValueKind};
 pub use session::{Access, Session};
 pub use slot::{Lease, Slot};
+pub use spelling::{any, bigint, on_conflict_keep, on_conflict_set};
 
 /// What `check --connect` says about a database.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]

@@ -30,9 +30,9 @@ pub enum Param<'a> {
     Cell(Value<'a>),
     /// An instant or null.
     Instant(Option<DateTime<Utc>>),
-    /// Keys, one of which a column must be.
+    /// Keys, each once, for [`any`](super::any); a statement has one such list at the most.
     Ints(&'a [i64]),
-    /// Names, one of which a column must be.
+    /// Names, each once, for [`any`](super::any).
     Texts(Vec<&'a str>),
     /// One column of many rows, for PostgreSQL's `UNNEST`.
     Column(ValueKind, Vec<Value<'a>>),
@@ -53,9 +53,6 @@ impl<'a> Param<'a> {
         Self::Cell(Value::Text(Some(value)))
     }
 }
-
-/// How SQLite stores a time: sorts as text, and its date functions read it.
-pub(super) const SQLITE_TIME: &str = "%Y-%m-%d %H:%M:%S%.3f";
 
 impl Value<'_> {
     pub(super) fn as_int(&self) -> Option<i64> {

@@ -1,21 +1,18 @@
 //! One session with a database.
 
 use std::fmt;
-use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDateTime, Utc};
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection};
-use sqlx::query::Query;
-use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Postgres, Sqlite};
+use sqlx::mysql::MySqlConnection;
+use sqlx::postgres::PgConnection;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 use tokio::time::timeout;
 
 use super::failure::explain;
-use super::param::SQLITE_TIME;
 use super::patience::answer;
-use super::{Cells, Class, Damage, Error, Param, Side, Value, ValueKind};
+use super::{Cells, Class, Damage, Error, Param, Side, mysql, postgres, sqlite};
 use crate::config::{Dialect, Endpoint};
 
 /// A server that does not finish a login by then counts as down.
@@ -25,8 +22,6 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
 /// A healthy idle session answers at once.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
-/// SQLite has no lock queue; writers poll for this long.
-const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a session is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +36,7 @@ pub enum Access {
 
 enum Connection {
     Postgres(Box<PgConnection>),
+    Mysql(MySqlConnection),
     Sqlite(SqliteConnection),
 }
 
@@ -66,8 +62,9 @@ impl Session {
         let what = format!("cannot connect to {endpoint}");
         let connecting = async {
             Ok(match endpoint.dialect {
-                Dialect::Postgres => Connection::Postgres(Box::new(postgres(endpoint, access).await?)),
-                Dialect::Sqlite => Connection::Sqlite(sqlite(endpoint, access).await?),
+                Dialect::Postgres => Connection::Postgres(Box::new(postgres::connect(endpoint, access).await?)),
+                Dialect::Mysql => Connection::Mysql(mysql::connect(endpoint, access).await?),
+                Dialect::Sqlite => Connection::Sqlite(sqlite::connect(endpoint, access).await?),
             })
         };
         match timeout(CONNECT_TIMEOUT, connecting).await {
@@ -82,6 +79,7 @@ impl Session {
     pub fn dialect(&self) -> Dialect {
         match self.connection {
             Connection::Postgres(_) => Dialect::Postgres,
+            Connection::Mysql(_) => Dialect::Mysql,
             Connection::Sqlite(_) => Dialect::Sqlite,
         }
     }
@@ -102,13 +100,16 @@ impl Session {
         let ping = async {
             match &mut self.connection {
                 Connection::Postgres(connection) => connection.ping().await,
+                Connection::Mysql(connection) => connection.ping().await,
                 Connection::Sqlite(connection) => connection.ping().await,
             }
         };
         matches!(timeout(limit, ping).await, Ok(Ok(())))
     }
 
-    /// Asks, and decodes every row of the answer.
+    /// Asks, and decodes every row of the answer. A MySQL server is asked in parts for a list of more
+    /// than a few thousand keys or names: the parts of the answer follow each other, so what is counted
+    /// per statement must be added up, and an order holds for the rows of one key.
     ///
     /// # Errors
     /// The statement failed, took too long, or a cell cannot be decoded.
@@ -123,12 +124,24 @@ impl Session {
         let text = AssertSqlSafe(sql.clone());
         match &mut self.connection {
             Connection::Postgres(connection) => {
-                let query = bind_postgres(sqlx::query(text), params);
+                let query = postgres::bind(sqlx::query(text), params);
                 let rows = answer(side, &self.endpoint, "reading failed", query.fetch_all(&mut **connection)).await?;
                 rows.iter().map(|row| decode(row)).collect::<Result<_, _>>().map_err(damaged)
             }
+            Connection::Mysql(connection) => {
+                let mut decoded = Vec::new();
+                for statement in mysql::statements(sql, params) {
+                    let query = statement.query();
+                    let rows =
+                        answer(side, &self.endpoint, "reading failed", query.fetch_all(&mut *connection)).await?;
+                    for row in &rows {
+                        decoded.push(decode(row).map_err(damaged)?);
+                    }
+                }
+                Ok(decoded)
+            }
             Connection::Sqlite(connection) => {
-                let query = bind_sqlite(sqlx::query(text), params);
+                let query = sqlite::bind(sqlx::query(text), params);
                 let rows = answer(side, &self.endpoint, "reading failed", query.fetch_all(connection)).await?;
                 rows.iter().map(|row| decode(row)).collect::<Result<_, _>>().map_err(damaged)
             }
@@ -144,13 +157,23 @@ impl Session {
         let text = AssertSqlSafe(sql.clone());
         match &mut self.connection {
             Connection::Postgres(connection) => {
-                let query = bind_postgres(sqlx::query(text), params);
+                let query = postgres::bind(sqlx::query(text), params);
                 Ok(answer(side, &self.endpoint, "writing failed", query.execute(&mut **connection))
                     .await?
                     .rows_affected())
             }
+            Connection::Mysql(connection) => {
+                let mut changed = 0;
+                for statement in mysql::statements(sql, params) {
+                    let query = statement.query();
+                    changed += answer(side, &self.endpoint, "writing failed", query.execute(&mut *connection))
+                        .await?
+                        .rows_affected();
+                }
+                Ok(changed)
+            }
             Connection::Sqlite(connection) => {
-                let query = bind_sqlite(sqlx::query(text), params);
+                let query = sqlite::bind(sqlx::query(text), params);
                 Ok(answer(side, &self.endpoint, "writing failed", query.execute(connection)).await?.rows_affected())
             }
         }
@@ -167,6 +190,9 @@ impl Session {
                 answer(self.side, &self.endpoint, "a command failed", sqlx::raw_sql(text).execute(&mut **connection))
                     .await?;
             }
+            Connection::Mysql(connection) => {
+                answer(self.side, &self.endpoint, "a command failed", sqlx::raw_sql(text).execute(connection)).await?;
+            }
             Connection::Sqlite(connection) => {
                 answer(self.side, &self.endpoint, "a command failed", sqlx::raw_sql(text).execute(connection)).await?;
             }
@@ -181,10 +207,24 @@ impl Session {
     pub async fn server_version(&mut self) -> Result<String, Error> {
         let (product, sql) = match self.dialect() {
             Dialect::Postgres => ("PostgreSQL", "SELECT current_setting('server_version')"),
+            Dialect::Mysql => ("MySQL", "SELECT version()"),
             Dialect::Sqlite => ("SQLite", "SELECT sqlite_version()"),
         };
         let version = self.fetch(&sql.into(), &[], |cells| cells.text(0)).await?;
-        Ok(format!("{product} {}", version.into_iter().next().flatten().unwrap_or_default()))
+        let version = version.into_iter().next().flatten().unwrap_or_default();
+        let product = if version.contains("MariaDB") { "MariaDB" } else { product };
+        Ok(format!("{product} {version}"))
+    }
+
+    /// Whether the catalogue shows every table and column. A MySQL server shows a login only those that
+    /// it may use.
+    ///
+    /// # Errors
+    /// As [`Session::command`].
+    pub async fn sees_all_tables(&mut self) -> Result<bool, Error> {
+        let Connection::Mysql(connection) = &mut self.connection else { return Ok(true) };
+        let asking = async { mysql::may_read_any_table(connection).await };
+        answer(self.side, &self.endpoint, "reading the catalogue failed", asking).await
     }
 
     /// Begins a transaction that sees one moment of the database and writes nothing.
@@ -194,6 +234,7 @@ impl Session {
     pub async fn begin_snapshot(&mut self) -> Result<(), Error> {
         self.command(match self.dialect() {
             Dialect::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            Dialect::Mysql => "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
             Dialect::Sqlite => "BEGIN DEFERRED",
         })
         .await
@@ -205,7 +246,7 @@ impl Session {
     /// As [`Session::command`].
     pub async fn begin_write(&mut self) -> Result<(), Error> {
         self.command(match self.dialect() {
-            Dialect::Postgres => "BEGIN",
+            Dialect::Postgres | Dialect::Mysql => "BEGIN",
             // Takes the write lock now: upgrading a read lock later can only fail.
             Dialect::Sqlite => "BEGIN IMMEDIATE",
         })
@@ -224,92 +265,8 @@ impl Session {
 /// Logs in and goes away again. A file is always there.
 pub(super) async fn greet(endpoint: &Endpoint) -> Result<(), sqlx::Error> {
     match endpoint.dialect {
-        Dialect::Postgres => postgres_options(endpoint)?.connect().await?.close().await,
+        Dialect::Postgres => postgres::options(endpoint)?.connect().await?.close().await,
+        Dialect::Mysql => mysql::options(endpoint)?.connect().await?.close().await,
         Dialect::Sqlite => Ok(()),
     }
-}
-
-fn postgres_options(endpoint: &Endpoint) -> Result<PgConnectOptions, sqlx::Error> {
-    let options = PgConnectOptions::from_str(&endpoint.url)?.application_name("rbac-sync").disable_statement_logging();
-    Ok(match &endpoint.password {
-        Some(password) => options.password(password.expose()),
-        None => options,
-    })
-}
-
-async fn postgres(endpoint: &Endpoint, access: Access) -> Result<PgConnection, sqlx::Error> {
-    let mut connection = postgres_options(endpoint)?.connect().await?;
-    // Plans are made anew each time: one that was kept from when a table was empty scans it for ever.
-    // One that writes and is stopped in the middle keeps others from taking over; one that reads may have to
-    // wait long for the target.
-    let (read_only, idle) = if access == Access::ReadWrite { ("off", "6min") } else { ("on", "15min") };
-    // A host that vanishes must not keep its locks until the server's two hours are over.
-    let settings = format!(
-        "SET default_transaction_read_only = {read_only}; SET statement_timeout = '{}s'; SET lock_timeout = '30s'; \
-         SET idle_in_transaction_session_timeout = '{idle}'; SET plan_cache_mode = force_custom_plan; \
-         SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; \
-         SET DateStyle = 'ISO, YMD'; SET TimeZone = 'UTC'",
-        STATEMENT_TIMEOUT.as_secs()
-    );
-    sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut connection).await?;
-    Ok(connection)
-}
-
-async fn sqlite(endpoint: &Endpoint, access: Access) -> Result<SqliteConnection, sqlx::Error> {
-    let mut options = SqliteConnectOptions::from_str(&endpoint.url)?
-        .busy_timeout(SQLITE_BUSY_TIMEOUT)
-        .foreign_keys(true)
-        .disable_statement_logging();
-    options = match access {
-        Access::Look if !options.get_filename().exists() => SqliteConnectOptions::from_str("sqlite::memory:")?,
-        Access::ReadOnly | Access::Look => options.read_only(true),
-        // FULL: a commit that was answered survives a power cut.
-        Access::ReadWrite => {
-            options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full)
-        }
-    };
-    options.connect().await
-}
-
-type PostgresQuery<'q> = Query<'q, Postgres, PgArguments>;
-type SqliteQuery<'q> = Query<'q, Sqlite, SqliteArguments>;
-
-fn bind_postgres<'q>(query: PostgresQuery<'q>, params: &[Param<'_>]) -> PostgresQuery<'q> {
-    params.iter().fold(query, |query, param| match param {
-        Param::Cell(Value::Int(value)) => query.bind(*value),
-        Param::Cell(Value::Text(value)) => query.bind(value.map(str::to_owned)),
-        Param::Cell(Value::Time(value)) => query.bind(*value),
-        Param::Instant(value) => query.bind(*value),
-        Param::Ints(values) => query.bind(values.to_vec()),
-        Param::Texts(values) => query.bind(values.iter().map(|text| (*text).to_owned()).collect::<Vec<String>>()),
-        Param::Column(ValueKind::Int, values) => query.bind(values.iter().map(Value::as_int).collect::<Vec<_>>()),
-        Param::Column(ValueKind::Text, values) => {
-            query.bind(values.iter().map(|value| value.as_text().map(str::to_owned)).collect::<Vec<_>>())
-        }
-        Param::Column(ValueKind::Time, values) => query.bind(values.iter().map(Value::as_time).collect::<Vec<_>>()),
-    })
-}
-
-fn bind_sqlite<'q>(query: SqliteQuery<'q>, params: &[Param<'_>]) -> SqliteQuery<'q> {
-    params.iter().fold(query, |query, param| match param {
-        Param::Cell(Value::Int(value)) => query.bind(*value),
-        Param::Cell(Value::Text(value)) => query.bind(value.map(str::to_owned)),
-        Param::Cell(Value::Time(value)) => query.bind(value.map(sqlite_time)),
-        Param::Instant(value) => query.bind(value.map(sqlite_instant)),
-        Param::Ints(values) => query.bind(json(values)),
-        Param::Texts(values) => query.bind(json(values)),
-        Param::Column(..) => unreachable!("UNNEST is PostgreSQL's; SQLite rows are bound cell by cell"),
-    })
-}
-
-fn sqlite_time(time: NaiveDateTime) -> String {
-    time.format(SQLITE_TIME).to_string()
-}
-
-fn sqlite_instant(instant: DateTime<Utc>) -> String {
-    instant.format(SQLITE_TIME).to_string()
-}
-
-fn json<T: serde::Serialize>(values: &[T]) -> String {
-    serde_json::to_string(values).expect("numbers and texts always have a JSON form")
 }

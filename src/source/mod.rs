@@ -101,7 +101,7 @@ impl Source {
         let mut lease = self.slot.lease().await?;
         let shape = Shape::read(&mut lease).await?;
         let server = lease.server_version().await?;
-        let (mut findings, mut advice) = (shape.findings(), shape.advice());
+        let (mut findings, mut advice) = (shape.findings(), shape.advice(lease.dialect()));
         let queries = Arc::new(Queries::new(lease.dialect(), &shape));
         let mut snapshot = Snapshot::begin(lease, queries, self.time_zone).await?;
         let now = snapshot.now().await?;

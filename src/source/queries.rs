@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::shape::Shape;
 use super::{Level, NameForm};
 use crate::config::Dialect;
+use crate::database::{any, bigint};
 
 /// Every statement, with `$1`-style parameters.
 #[derive(Debug)]
@@ -118,12 +119,8 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// `column` is one of the keys or names in the first parameter.
     fn any(&self, column: &str) -> String {
-        match self.dialect {
-            Dialect::Postgres => format!("{column} = ANY($1)"),
-            Dialect::Sqlite => format!("{column} IN (SELECT value FROM json_each($1))"),
-        }
+        any(self.dialect, column)
     }
 
     fn text(&self, alias: &str, table: &str, column: &str) -> String {
@@ -131,31 +128,30 @@ impl Writer<'_> {
     }
 
     fn int(&self, alias: &str, table: &str, column: &str) -> String {
-        let value = self.text(alias, table, column);
-        format!("CAST({value} AS bigint)")
+        bigint(self.dialect, &self.text(alias, table, column))
     }
 
     fn time(&self, alias: &str, table: &str, column: &str) -> String {
         match self.dialect {
             Dialect::Postgres => format!("CAST({} AS timestamp)", self.text(alias, table, column)),
-            Dialect::Sqlite => self.text(alias, table, column),
+            Dialect::Mysql | Dialect::Sqlite => self.text(alias, table, column),
         }
     }
 
     /// 1 or 0; 0 where the archive has no such column.
     fn flag(&self, alias: &str, table: &str, column: &str) -> String {
-        match self.shape.column(table, column) {
-            None => "CAST(0 AS bigint)".to_owned(),
-            Some(facts) if facts.kind == "boolean" => {
-                format!("CAST(CASE WHEN {alias}.{column} THEN 1 ELSE 0 END AS bigint)")
-            }
-            Some(_) => format!("CAST(CASE WHEN {alias}.{column} <> 0 THEN 1 ELSE 0 END AS bigint)"),
-        }
+        let value = match self.shape.column(table, column) {
+            None => "0".to_owned(),
+            Some(facts) if facts.kind == "boolean" => format!("CASE WHEN {alias}.{column} THEN 1 ELSE 0 END"),
+            Some(_) => format!("CASE WHEN {alias}.{column} <> 0 THEN 1 ELSE 0 END"),
+        };
+        bigint(self.dialect, &value)
     }
 
     fn clock(&self) -> Arc<str> {
         match self.dialect {
             Dialect::Postgres => "SELECT clock_timestamp() AT TIME ZONE 'UTC'",
+            Dialect::Mysql => "SELECT UTC_TIMESTAMP(6)",
             Dialect::Sqlite => "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')",
         }
         .into()
@@ -167,7 +163,7 @@ impl Writer<'_> {
             Dialect::Postgres => {
                 Some("SELECT txid_snapshot_xmin(s), txid_snapshot_xmax(s) FROM txid_current_snapshot() s".into())
             }
-            Dialect::Sqlite => None,
+            Dialect::Mysql | Dialect::Sqlite => None,
         }
     }
 
@@ -212,8 +208,9 @@ impl Writer<'_> {
 
     fn patients(&self) -> Arc<str> {
         format!(
-            "SELECT p.pk, CAST(p.merge_fk AS bigint), p.pat_birthdate, p.pat_sex, {created}, {updated}, {names} \
+            "SELECT p.pk, {merge}, p.pat_birthdate, p.pat_sex, {created}, {updated}, {names} \
              FROM patient p LEFT JOIN person_name n ON n.pk = p.pat_name_fk WHERE {any} ORDER BY p.pk",
+            merge = self.int("p", "patient", "merge_fk"),
             created = self.time("p", "patient", "created_time"),
             updated = self.time("p", "patient", "updated_time"),
             names = self.names("n"),

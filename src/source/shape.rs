@@ -111,6 +111,18 @@ static POSTGRES: LazyLock<Arc<str>> = LazyLock::new(|| {
         .into()
 });
 
+/// Only what the login may read is in this catalogue.
+static MYSQL: LazyLock<Arc<str>> = LazyLock::new(|| {
+    "SELECT c.table_name, c.column_name, c.data_type, \
+     CASE WHEN find_in_set('select', c.privileges) > 0 THEN 1 ELSE 0 END, \
+     CASE WHEN i.column_name IS NULL THEN 0 ELSE 1 END \
+     FROM information_schema.columns c LEFT JOIN (SELECT DISTINCT s.table_name, s.column_name \
+     FROM information_schema.statistics s WHERE s.table_schema = database() AND s.table_name IN ($1) \
+     AND s.seq_in_index = 1) i ON i.table_name = c.table_name AND i.column_name = c.column_name \
+     WHERE c.table_schema = database() AND c.table_name IN ($1)"
+        .into()
+});
+
 static SQLITE: LazyLock<Arc<str>> = LazyLock::new(|| {
     "SELECT t.value, c.name, lower(c.type), 1, EXISTS (SELECT 1 FROM pragma_index_list(t.value) l \
      JOIN pragma_index_info(l.name) i WHERE i.seqno = 0 AND i.name = c.name AND l.partial = 0) \
@@ -123,6 +135,7 @@ impl Shape {
     pub(super) async fn read(session: &mut Session) -> Result<Self, Error> {
         let sql = match session.dialect() {
             Dialect::Postgres => &POSTGRES,
+            Dialect::Mysql => &MYSQL,
             Dialect::Sqlite => &SQLITE,
         };
         let rows = session
@@ -134,6 +147,9 @@ impl Shape {
         let mut shape = Self::default();
         for (table, column, facts) in rows {
             shape.tables.entry(table).or_default().insert(column, facts);
+        }
+        if !session.sees_all_tables().await? {
+            return Err(shape.hidden());
         }
         shape.demand()?;
         Ok(shape)
@@ -170,6 +186,19 @@ impl Shape {
             ));
         }
         Err(Error::new(Side::Source, Class::Permanent, text))
+    }
+
+    /// The error where the catalogue does not show what the login may not read: a table or column that it
+    /// hides would pass for one that this archive does not have, and access control IDs would be lost.
+    fn hidden(&self) -> Error {
+        let absent = self.absent();
+        let missing =
+            if absent.is_empty() { String::new() } else { format!(" (it does not see {})", absent.join(", ")) };
+        let text = format!(
+            "the login may read a part of the archive's database only{missing}, and from what it may not read nobody \
+             can tell what is not there: GRANT SELECT ON the_database.* to the login of rbac-sync"
+        );
+        Error::new(Side::Source, Class::Permanent, text)
     }
 
     /// Tables and columns that are needed and not there.
@@ -247,7 +276,13 @@ impl Shape {
     }
 
     /// Indexes that would make a delta cheap and are not there.
-    pub(super) fn advice(&self) -> Vec<String> {
+    pub(super) fn advice(&self, dialect: Dialect) -> Vec<String> {
+        // Neither form keeps the archive from writing meanwhile.
+        let (concurrently, online) = match dialect {
+            Dialect::Postgres => (" CONCURRENTLY", ""),
+            Dialect::Mysql => ("", " ALGORITHM=INPLACE LOCK=NONE"),
+            Dialect::Sqlite => ("", ""),
+        };
         ["patient", "study", "series"]
             .into_iter()
             .filter(|table| self.column(table, "updated_time").is_some_and(|facts| !facts.indexed))
@@ -255,7 +290,7 @@ impl Shape {
                 format!(
                     "no index begins with {table}.updated_time: looking for changed rows scans the table, within \
                      scan_percent; this would make it cheap, for about 30 MB a million rows: \
-                     CREATE INDEX CONCURRENTLY {table}_updated_time ON {table} (updated_time, pk);"
+                     CREATE INDEX{concurrently} {table}_updated_time ON {table} (updated_time, pk){online};"
                 )
             })
             .collect()

@@ -5,7 +5,9 @@ use chrono::{DateTime, Utc};
 
 use super::{Target, lock};
 use crate::config::Dialect;
-use crate::database::{Cells, Class, Damage, Error, Param, Session, Side, Value};
+use crate::database::{
+    Cells, Class, Damage, Error, Param, Session, Side, Value, bigint, on_conflict_keep, on_conflict_set,
+};
 use crate::engine::{Levels, Mode};
 use crate::history::{RunRecord, RunState, Trigger};
 use crate::schedule::Control;
@@ -37,10 +39,10 @@ impl Target {
     /// The database failed.
     pub async fn save_control(&self, control: &Control) -> Result<(), Error> {
         let text = serde_json::to_string(control).expect("times and texts always have a JSON form");
-        let sql = "INSERT INTO sync_control (name, value) VALUES ($1, $2) \
-                   ON CONFLICT (name) DO UPDATE SET value = excluded.value";
         let token = self.lock.token()?;
         let mut lease = self.slot.lease().await?;
+        let conflict = on_conflict_set(lease.dialect(), &["name"], &["value"], &[]);
+        let sql = format!("INSERT INTO sync_control (name, value) VALUES ($1, $2){conflict}");
         lease.begin_write().await?;
         lock::fence(&mut lease, &token).await?;
         lease.execute(&sql.into(), &[Param::text(CONTROL), Param::text(&text)]).await?;
@@ -59,8 +61,8 @@ impl Target {
         let sql = format!(
             "SELECT run_id, run_trigger, mode, source, {}, {started}, {finished}, {}, processed, duration_ms, levels, error \
              FROM sync_run ORDER BY run_id DESC LIMIT $1",
-            flag("dry_run"),
-            flag("success"),
+            flag(&lease, "dry_run"),
+            flag(&lease, "success"),
         );
         let runs = lease.fetch(&sql.into(), &[Param::int(limit as i64)], run).await?;
         lease.release();
@@ -89,14 +91,17 @@ impl Target {
             Param::text(&levels),
             Param::Cell(Value::Text(record.error.as_deref())),
         ];
-        let insert = "INSERT INTO sync_run (run_id, run_trigger, mode, source, dry_run, started, finished, success, \
-                      processed, duration_ms, levels, error) \
-                      VALUES ($1, $2, $3, $4, $5 <> 0, $6, $7, $8 <> 0, $9, $10, $11, $12) ON CONFLICT (run_id) DO NOTHING";
-        // Run IDs are ordered by time.
-        let prune = "DELETE FROM sync_run WHERE run_id <= \
-                     (SELECT run_id FROM sync_run ORDER BY run_id DESC LIMIT 1 OFFSET $1)";
         let token = self.lock.token()?;
         let mut lease = self.slot.lease().await?;
+        let insert = format!(
+            "INSERT INTO sync_run (run_id, run_trigger, mode, source, dry_run, started, finished, success, \
+             processed, duration_ms, levels, error) \
+             VALUES ($1, $2, $3, $4, $5 <> 0, $6, $7, $8 <> 0, $9, $10, $11, $12){}",
+            on_conflict_keep(lease.dialect(), "run_id")
+        );
+        // Run IDs are ordered by time. MySQL reads the table that it deletes from only inside brackets.
+        let prune = "DELETE FROM sync_run WHERE run_id <= (SELECT oldest.run_id FROM \
+                     (SELECT run_id FROM sync_run ORDER BY run_id DESC LIMIT 1 OFFSET $1) oldest)";
         lease.begin_write().await?;
         lock::fence(&mut lease, &token).await?;
         lease.execute(&insert.into(), &params).await?;
@@ -111,15 +116,15 @@ fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn flag(column: &str) -> String {
-    format!("CAST(CASE WHEN {column} THEN 1 ELSE 0 END AS bigint)")
+fn flag(session: &Session, column: &str) -> String {
+    bigint(session.dialect(), &format!("CASE WHEN {column} THEN 1 ELSE 0 END"))
 }
 
 /// An instant as wall clock in UTC.
 pub(super) fn utc(session: &Session, column: &str) -> String {
     match session.dialect() {
         Dialect::Postgres => format!("{column} AT TIME ZONE 'UTC'"),
-        Dialect::Sqlite => column.to_owned(),
+        Dialect::Mysql | Dialect::Sqlite => column.to_owned(),
     }
 }
 

@@ -83,8 +83,7 @@ impl TargetSession<'_> {
     /// The database failed.
     pub async fn live_series_count(&mut self, study_ids: &[i64]) -> Result<u64, Error> {
         let sql = format!("SELECT count(*) FROM rbac_series WHERE {} AND deleted_at IS NULL", self.any("study_fk"));
-        let count = self.read(sql, &[Param::Ints(study_ids)], |cells| cells.key(0)).await?;
-        Ok(count.first().map_or(0, |count| count.unsigned_abs()))
+        self.count_all(sql, study_ids).await
     }
 
     /// Whether a level of this source has at least `count` live rows; looks at no more rows than that.
@@ -160,13 +159,19 @@ impl TargetSession<'_> {
         self.end("rbac_patient", "id", &childless, deletes).await
     }
 
+    /// How many rows a statement counts, all parts of a long list together.
+    async fn count_all(&mut self, sql: String, keys: &[i64]) -> Result<u64, Error> {
+        let counts = self.read(sql, &[Param::Ints(keys)], |cells| cells.key(0)).await?;
+        Ok(counts.into_iter().map(i64::unsigned_abs).sum())
+    }
+
     async fn end(&mut self, table: &str, key: &str, keys: &[i64], deletes: Deletes) -> Result<u64, Error> {
         if keys.is_empty() {
             return Ok(0);
         }
         let any = self.any(key);
         let count = format!("SELECT count(*) FROM {table} WHERE {any} AND deleted_at IS NULL");
-        let count = self.read(count, &[Param::Ints(keys)], |cells| cells.key(0)).await?;
+        let count = self.count_all(count, keys).await?;
         let sql = match deletes {
             Deletes::Tombstone => {
                 format!("UPDATE {table} SET deleted_at = $2, synced_at = $2 WHERE {any} AND deleted_at IS NULL")
@@ -178,7 +183,7 @@ impl TargetSession<'_> {
             params.push(Param::Instant(Some(self.now)));
         }
         self.write(sql, &params).await?;
-        Ok(count.first().map_or(0, |count| count.unsigned_abs()))
+        Ok(count)
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Two things work together, and each has one purpose.
 //!
-//! - The **lock** decides who serves: in PostgreSQL an advisory lock of a session of its own, beside an
-//!   SQLite file an `flock` on `FILE.lock`. It ends with the session or the process that has it, however
+//! - The **lock** decides who serves: in PostgreSQL an advisory lock of a session of its own, in MySQL a
+//!   named one, beside an SQLite file an `flock` on `FILE.lock`. It ends with the session or the process that has it, however
 //!   that ends, so nothing has to be cleaned up after a crash. Trying it writes nothing.
 //! - The **fence** makes sure that nobody else writes: the one row of `sync_lock` holds a token that only
 //!   the present holder knows. Whoever gets the lock puts a token of its own there, and every transaction
@@ -45,13 +45,15 @@ use crate::database::{Access, Class, Error, Param, Session, Side};
 /// The upper half of the advisory lock's key ("RBAC"); the lower half is the schema, for several targets
 /// may share a database.
 const KEY: i64 = 0x5242_4143;
+/// The name of MySQL's lock, which is known to the whole server and at most 64 characters long.
+const MYSQL_NAME: &str = "CONCAT('rbac-sync ', SHA1(database()))";
 /// How often the session that holds the lock shows that it lives...
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// ...and how long it may take to answer: a busy server does that, a dead one does not.
 const PING_LIMIT: Duration = Duration::from_secs(10);
 /// A server that has not heard of the holder for so long gives the lock to somebody else. Set where the
 /// server has the setting (PostgreSQL 14).
-const SILENCE: &str = "30s";
+const SILENCE: Duration = Duration::from_secs(30);
 /// Giving the lock back is a courtesy; the end of the process does it too.
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -107,7 +109,7 @@ impl Target {
         let endpoint = self.slot.endpoint();
         let before = held.take();
         let taken = match endpoint.dialect {
-            Dialect::Postgres => self.lock_session(endpoint, before).await?,
+            Dialect::Postgres | Dialect::Mysql => self.lock_session(endpoint, before).await?,
             Dialect::Sqlite => lock_file(endpoint, before)?,
         };
         let Some(mut taken) = taken else { return Ok(Claim::Elsewhere(self.holder().await?)) };
@@ -139,10 +141,14 @@ impl Target {
             Some(session) => session,
             None => open_lock_session(endpoint).await?,
         };
-        let sql = format!(
-            "SELECT CASE WHEN pg_try_advisory_lock(({KEY}::bigint << 32) | oid::bigint) THEN 1::bigint ELSE 0 END \
-             FROM pg_namespace WHERE nspname = current_schema()"
-        );
+        let sql = match session.dialect() {
+            Dialect::Postgres => format!(
+                "SELECT CASE WHEN pg_try_advisory_lock(({KEY}::bigint << 32) | oid::bigint) \
+                 THEN 1::bigint ELSE 0 END FROM pg_namespace WHERE nspname = current_schema()"
+            ),
+            Dialect::Mysql => format!("SELECT GET_LOCK({MYSQL_NAME}, 0)"),
+            Dialect::Sqlite => unreachable!("a file is locked beside it"),
+        };
         let locked = session.fetch(&sql.into(), &[], |cells| cells.flag(0)).await?;
         match locked.first() {
             Some(true) => Ok(Some(Held::Session(session))),
@@ -184,7 +190,7 @@ impl Target {
     async fn holder(&self) -> Result<String, Error> {
         let unknown = || "another process".to_owned();
         let mut lease = self.look.lease().await?;
-        if schema::look(&mut lease).await? == Installed::Nothing {
+        if schema::look(&mut lease).await? != Installed::Current {
             return Ok(unknown());
         }
         let sql = format!("SELECT holder, {} FROM sync_lock", bookkeeping::utc(&lease, "since"));
@@ -223,7 +229,11 @@ impl Target {
             // What fails here is done by the end of the session, or by closing the file.
             match self.lock.held.lock().await.take() {
                 Some(Held::Session(mut session)) => {
-                    let _ = session.command("SELECT pg_advisory_unlock_all()").await;
+                    let unlock = match session.dialect() {
+                        Dialect::Mysql => format!("DO RELEASE_LOCK({MYSQL_NAME})"),
+                        Dialect::Postgres | Dialect::Sqlite => "SELECT pg_advisory_unlock_all()".to_owned(),
+                    };
+                    let _ = session.command(&unlock).await;
                 }
                 Some(Held::File(file)) => {
                     let _ = flock(&file, FlockOperation::Unlock);
@@ -237,8 +247,13 @@ impl Target {
 
 async fn open_lock_session(endpoint: &Endpoint) -> Result<Session, Error> {
     let mut session = Session::connect(endpoint, Side::Target, Access::ReadWrite).await?;
+    let seconds = SILENCE.as_secs();
+    if session.dialect() == Dialect::Mysql {
+        session.command(&format!("SET SESSION wait_timeout = {seconds}")).await?;
+        return Ok(session);
+    }
     let silence =
-        format!("SELECT set_config(name, '{SILENCE}', false) FROM pg_settings WHERE name = 'idle_session_timeout'");
+        format!("SELECT set_config(name, '{seconds}s', false) FROM pg_settings WHERE name = 'idle_session_timeout'");
     session.fetch(&silence.into(), &[], |cells| cells.text(0)).await?;
     Ok(session)
 }
@@ -274,6 +289,7 @@ fn myself(role: &str) -> String {
 pub(super) async fn fence(session: &mut Session, token: &str) -> Result<(), Error> {
     let sql = match session.dialect() {
         Dialect::Postgres => "SELECT token FROM sync_lock FOR SHARE",
+        Dialect::Mysql => "SELECT token FROM sync_lock LOCK IN SHARE MODE",
         // The transaction has the only write lock of the file.
         Dialect::Sqlite => "SELECT token FROM sync_lock",
     };

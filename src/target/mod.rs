@@ -10,6 +10,7 @@ mod lock;
 mod rows;
 mod schema;
 mod session;
+mod stepwise;
 mod sweeps;
 
 use crate::config::TargetConfig;
@@ -53,6 +54,7 @@ impl Target {
                 schema::may_create(&mut lease).await?;
                 vec!["no tables yet: the first run creates them".to_owned()]
             }
+            Installed::Partly => vec!["an installation that was interrupted: the first run completes it".to_owned()],
             Installed::Current => vec!["tables of rbac-sync, current version".to_owned()],
         };
         lease.release();

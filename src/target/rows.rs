@@ -4,11 +4,13 @@ use std::collections::HashMap;
 
 use super::session::{Existing, TargetSession};
 use crate::config::Dialect;
-use crate::database::{Error, Param, Value, ValueKind};
+use crate::database::{Error, Param, Value, ValueKind, bigint, on_conflict_set};
 use crate::model::{Column, Identifier, Institution, Patient, Record, Series, Study};
 
-/// Rows of one SQLite statement; few sizes, so that few statements are prepared.
+/// Rows of one statement of `VALUES`; few sizes, so that few statements are prepared.
 const SQLITE_CHUNKS: [usize; 4] = [500, 50, 5, 1];
+/// At the most 65,535 parameters: 1,000 rows of 65 columns.
+const MYSQL_CHUNKS: [usize; 4] = [1000, 100, 10, 1];
 
 const IDENTIFIER_COLUMNS: [Column; 2] =
     [Column { name: "patient_id", kind: ValueKind::Text }, Column { name: "issuer", kind: ValueKind::Text }];
@@ -23,7 +25,8 @@ impl TargetSession<'_> {
         let deleted = if T::HAS_LIFE { "CASE WHEN deleted_at IS NULL THEN 0 ELSE 1 END" } else { "0" };
         let source = if T::HAS_SOURCE { " AND source_fk = $2" } else { "" };
         let sql = format!(
-            "SELECT id, CAST({deleted} AS bigint), {} FROM {} WHERE {}{source}",
+            "SELECT id, {}, {} FROM {} WHERE {}{source}",
+            bigint(self.lease.dialect(), deleted),
             column_list::<T>(),
             T::TABLE,
             self.any(key)
@@ -139,17 +142,17 @@ impl TargetSession<'_> {
         let cells: Vec<Vec<Value<'_>>> =
             rows.iter().map(|(id, row)| std::iter::once(Value::Int(Some(*id))).chain(row.values()).collect()).collect();
         let mut constants = Vec::new();
-        let mut assignments: Vec<String> =
-            T::COLUMNS.iter().map(|column| format!("{0} = excluded.{0}", column.name)).collect();
+        let mut set: Vec<&str> = T::COLUMNS.iter().map(|column| column.name).collect();
+        let mut set_constants = Vec::new();
         if T::HAS_SOURCE {
             constants.push(("source_fk", Constant::Int(self.source_fk)));
         }
         if T::HAS_LIFE {
             constants.push(("synced_at", Constant::Now));
-            assignments.push("synced_at = excluded.synced_at".to_owned());
-            assignments.push("deleted_at = NULL".to_owned());
+            set.push("synced_at");
+            set_constants.push("deleted_at = NULL");
         }
-        let conflict = format!(" ON CONFLICT (id) DO UPDATE SET {}", assignments.join(", "));
+        let conflict = on_conflict_set(self.lease.dialect(), &["id"], &set, &set_constants);
         self.insert(T::TABLE, &columns, &constants, &cells, &conflict).await
     }
 
@@ -204,9 +207,10 @@ impl TargetSession<'_> {
                 self.write(sql, &params).await.map(drop)
             }
             Dialect::Postgres => Ok(()),
-            Dialect::Sqlite => {
+            dialect @ (Dialect::Mysql | Dialect::Sqlite) => {
+                let chunks = if dialect == Dialect::Mysql { MYSQL_CHUNKS } else { SQLITE_CHUNKS };
                 let mut rest = rows;
-                while let Some(&size) = SQLITE_CHUNKS.iter().find(|&&size| size <= rest.len()) {
+                while let Some(&size) = chunks.iter().find(|&&size| size <= rest.len()) {
                     let (chunk, behind) = rest.split_at(size);
                     let sql = format!("{into} {}{conflict}", values(names.len(), size));
                     let mut params: Vec<Param<'_>> = Vec::with_capacity(names.len() * size);

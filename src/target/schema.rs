@@ -1,5 +1,6 @@
 //! The tables of the target, and how they come to be.
 
+use super::stepwise;
 use crate::config::Dialect;
 use crate::database::{Class, Error, Param, Session, Side};
 
@@ -23,48 +24,59 @@ const TABLES: [&str; 13] = [
     "sync_schema",
 ];
 
-/// Version 1. In braces stand types whose names differ between dialects. `id` is assigned from
-/// `sync_sequence` and never used twice, also not after a removal: other tables may refer to it.
-const VERSION_1: [&str; 23] = [
-    "CREATE TABLE sync_schema (version {int} NOT NULL)",
-    "CREATE TABLE sync_sequence (next_id {int} NOT NULL)",
-    "CREATE TABLE rbac_source (id {int} PRIMARY KEY, name {text} NOT NULL UNIQUE)",
-    "CREATE TABLE rbac_institution (id {int} PRIMARY KEY, source_fk {int} NOT NULL REFERENCES rbac_source (id), \
-     institution_code {text} NOT NULL, institution_name {text} NOT NULL, UNIQUE (source_fk, institution_name))",
-    "CREATE TABLE rbac_patient (id {int} PRIMARY KEY, source_fk {int} NOT NULL REFERENCES rbac_source (id), \
-     source_pk {int} NOT NULL, patient_id {text}, issuer {text}, patient_name {text}, birth_date {text}, sex {text}, \
-     merged_into_fk {int} REFERENCES rbac_patient (id), created_time {time}, updated_time {time}, \
-     synced_at {instant} NOT NULL, deleted_at {instant}, UNIQUE (source_fk, source_pk))",
+/// Version 1. In braces stand types whose names differ between dialects; `{key}` is a text in a key, and
+/// `{row_key}` a column that a dialect adds. Foreign keys stand behind the columns, for MySQL does not
+/// read them beside one. `id` is assigned from `sync_sequence` and never used twice, also not after a
+/// removal: other tables may refer to it.
+const VERSION_1: [&str; 20] = [
+    "CREATE TABLE sync_schema (version {int} PRIMARY KEY)",
+    "CREATE TABLE sync_sequence (next_id {int} PRIMARY KEY)",
+    "CREATE TABLE rbac_source (id {int} PRIMARY KEY, name {key} NOT NULL UNIQUE)",
+    "CREATE TABLE rbac_institution (id {int} PRIMARY KEY, source_fk {int} NOT NULL, institution_code {text} NOT NULL, \
+     institution_name {key} NOT NULL, UNIQUE (source_fk, institution_name), \
+     FOREIGN KEY (source_fk) REFERENCES rbac_source (id))",
+    "CREATE TABLE rbac_patient (id {int} PRIMARY KEY, source_fk {int} NOT NULL, source_pk {int} NOT NULL, \
+     patient_id {text}, issuer {text}, patient_name {text}, birth_date {text}, sex {text}, merged_into_fk {int}, \
+     created_time {time}, updated_time {time}, synced_at {instant} NOT NULL, deleted_at {instant}, \
+     UNIQUE (source_fk, source_pk), FOREIGN KEY (source_fk) REFERENCES rbac_source (id), \
+     FOREIGN KEY (merged_into_fk) REFERENCES rbac_patient (id))",
     "CREATE INDEX rbac_patient_merged_into_fk ON rbac_patient (merged_into_fk)",
-    "CREATE TABLE rbac_patient_identifier (patient_fk {int} NOT NULL REFERENCES rbac_patient (id), \
-     patient_id {text} NOT NULL, issuer {text})",
+    "CREATE TABLE rbac_patient_identifier ({row_key}patient_fk {int} NOT NULL, patient_id {key} NOT NULL, \
+     issuer {text}, FOREIGN KEY (patient_fk) REFERENCES rbac_patient (id))",
     "CREATE INDEX rbac_patient_identifier_patient_fk ON rbac_patient_identifier (patient_fk)",
     "CREATE INDEX rbac_patient_identifier_patient_id ON rbac_patient_identifier (patient_id)",
-    "CREATE TABLE rbac_study (id {int} PRIMARY KEY, source_fk {int} NOT NULL REFERENCES rbac_source (id), \
-     source_pk {int} NOT NULL, study_uid {text} NOT NULL, patient_fk {int} NOT NULL REFERENCES rbac_patient (id), \
-     study_date {text}, study_time {text}, study_desc {text}, accession_no {text}, accession_issuer {text}, \
-     referring_physician {text}, modalities {text}, institutions {text}, access_control_ids {text}, \
-     rejection_state {int}, created_time {time}, updated_time {time}, synced_at {instant} NOT NULL, \
-     deleted_at {instant}, UNIQUE (source_fk, study_uid))",
+    "CREATE TABLE rbac_study (id {int} PRIMARY KEY, source_fk {int} NOT NULL, source_pk {int} NOT NULL, \
+     study_uid {key} NOT NULL, patient_fk {int} NOT NULL, study_date {text}, study_time {text}, study_desc {text}, \
+     accession_no {text}, accession_issuer {text}, referring_physician {text}, modalities {text}, \
+     institutions {text}, access_control_ids {text}, rejection_state {int}, created_time {time}, \
+     updated_time {time}, synced_at {instant} NOT NULL, deleted_at {instant}, UNIQUE (source_fk, study_uid), \
+     FOREIGN KEY (source_fk) REFERENCES rbac_source (id), FOREIGN KEY (patient_fk) REFERENCES rbac_patient (id))",
     "CREATE INDEX rbac_study_source_pk ON rbac_study (source_fk, source_pk)",
     "CREATE INDEX rbac_study_patient_fk ON rbac_study (patient_fk)",
-    "CREATE TABLE rbac_series (id {int} PRIMARY KEY, source_pk {int} NOT NULL, \
-     study_fk {int} NOT NULL REFERENCES rbac_study (id), series_uid {text} NOT NULL, series_desc {text}, \
-     modality {text}, body_part {text}, station_name {text}, institution_fk {int} REFERENCES rbac_institution (id), \
-     institution {text}, department {text}, sending_aet {text}, receiving_aet {text}, access_control_ids {text}, \
-     rejection_state {int}, created_time {time}, updated_time {time}, synced_at {instant} NOT NULL, \
-     deleted_at {instant}, UNIQUE (study_fk, series_uid))",
+    "CREATE TABLE rbac_series (id {int} PRIMARY KEY, source_pk {int} NOT NULL, study_fk {int} NOT NULL, \
+     series_uid {key} NOT NULL, series_desc {text}, modality {text}, body_part {text}, station_name {text}, \
+     institution_fk {int}, institution {text}, department {text}, sending_aet {text}, receiving_aet {text}, \
+     access_control_ids {text}, rejection_state {int}, created_time {time}, updated_time {time}, \
+     synced_at {instant} NOT NULL, deleted_at {instant}, UNIQUE (study_fk, series_uid), \
+     FOREIGN KEY (study_fk) REFERENCES rbac_study (id), \
+     FOREIGN KEY (institution_fk) REFERENCES rbac_institution (id))",
     "CREATE INDEX rbac_series_institution_fk ON rbac_series (institution_fk)",
-    "CREATE TABLE sync_cursor (source_fk {int} NOT NULL REFERENCES rbac_source (id), level {text} NOT NULL, \
-     updated_time {fine_time}, load_pk {int}, moved_at {instant} NOT NULL, PRIMARY KEY (source_fk, level))",
-    "CREATE TABLE sync_sweep (source_fk {int} NOT NULL REFERENCES rbac_source (id), pass {text} NOT NULL, \
-     place {int} NOT NULL, started {instant}, verified_since {instant}, PRIMARY KEY (source_fk, pass))",
-    "CREATE TABLE sync_run (run_id {text} PRIMARY KEY, run_trigger {text} NOT NULL, mode {text} NOT NULL, \
+    "CREATE TABLE sync_cursor (source_fk {int} NOT NULL, level {key} NOT NULL, updated_time {fine_time}, \
+     load_pk {int}, moved_at {instant} NOT NULL, PRIMARY KEY (source_fk, level), \
+     FOREIGN KEY (source_fk) REFERENCES rbac_source (id))",
+    "CREATE TABLE sync_sweep (source_fk {int} NOT NULL, pass {key} NOT NULL, place {int} NOT NULL, \
+     started {instant}, verified_since {instant}, PRIMARY KEY (source_fk, pass), \
+     FOREIGN KEY (source_fk) REFERENCES rbac_source (id))",
+    "CREATE TABLE sync_run (run_id {key} PRIMARY KEY, run_trigger {text} NOT NULL, mode {text} NOT NULL, \
      source {text} NOT NULL, dry_run {bool} NOT NULL, started {instant} NOT NULL, finished {instant} NOT NULL, \
      success {bool} NOT NULL, processed {int} NOT NULL, duration_ms {int} NOT NULL, levels {text} NOT NULL, error {text})",
     "CREATE INDEX sync_run_started ON sync_run (started)",
-    "CREATE TABLE sync_control (name {text} PRIMARY KEY, value {text} NOT NULL)",
-    "CREATE TABLE sync_lock (token {text} NOT NULL, holder {text} NOT NULL, since {instant})",
+    "CREATE TABLE sync_control (name {key} PRIMARY KEY, value {text} NOT NULL)",
+    "CREATE TABLE sync_lock (token {key} PRIMARY KEY, holder {text} NOT NULL, since {instant})",
+];
+
+/// The first rows. Only with the version among them the tables count as made.
+const FIRST_ROWS: [&str; 3] = [
     "INSERT INTO sync_lock (token, holder) VALUES ('', '')",
     "INSERT INTO sync_sequence (next_id) VALUES (1)",
     "INSERT INTO sync_schema (version) VALUES (1)",
@@ -76,14 +88,30 @@ fn spell(dialect: Dialect, statement: &str) -> String {
         Dialect::Postgres => [
             ("{int}", "bigint"),
             ("{text}", "text"),
+            ("{key}", "text"),
+            ("{row_key}", ""),
             ("{bool}", "boolean"),
             ("{time}", "timestamp(3)"),
             ("{fine_time}", "timestamp(6)"),
             ("{instant}", "timestamptz(3)"),
         ],
+        Dialect::Mysql => [
+            ("{int}", "bigint"),
+            // As long as texts of the archive can be joined to; a key has a length, the archive's.
+            ("{text}", "text"),
+            ("{key}", "varchar(255)"),
+            // Replication finds rows by a primary key, and clusters insist on one.
+            ("{row_key}", "row_no bigint AUTO_INCREMENT PRIMARY KEY, "),
+            ("{bool}", "boolean"),
+            ("{time}", "datetime(3)"),
+            ("{fine_time}", "datetime(6)"),
+            ("{instant}", "datetime(3)"),
+        ],
         Dialect::Sqlite => [
             ("{int}", "INTEGER"),
             ("{text}", "TEXT"),
+            ("{key}", "TEXT"),
+            ("{row_key}", ""),
             ("{bool}", "INTEGER"),
             ("{time}", "TEXT"),
             ("{fine_time}", "TEXT"),
@@ -97,6 +125,9 @@ fn spell(dialect: Dialect, statement: &str) -> String {
 async fn existing(session: &mut Session) -> Result<Vec<String>, Error> {
     let sql = match session.dialect() {
         Dialect::Postgres => "SELECT name FROM unnest($1::text[]) name WHERE to_regclass(name) IS NOT NULL",
+        Dialect::Mysql => {
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = database() AND table_name IN ($1)"
+        }
         Dialect::Sqlite => {
             "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name IN (SELECT value FROM json_each($1))"
         }
@@ -109,6 +140,8 @@ async fn existing(session: &mut Session) -> Result<Vec<String>, Error> {
 pub(super) enum Installed {
     /// No table of this program.
     Nothing,
+    /// Some tables, and no row: an installation was interrupted, where DDL is not transactional.
+    Partly,
     /// The tables that this program reads and writes.
     Current,
 }
@@ -120,6 +153,7 @@ pub(super) enum Installed {
 pub(super) async fn look(session: &mut Session) -> Result<Installed, Error> {
     let permanent = |text: String| Error::new(Side::Target, Class::Permanent, text);
     let tables = existing(session).await?;
+    // It is the first table that is made, so what stands beside it is this program's.
     if !tables.iter().any(|table| table == "sync_schema") {
         if let Some(foreign) = tables.first() {
             return Err(permanent(format!(
@@ -139,8 +173,19 @@ pub(super) async fn look(session: &mut Session) -> Result<Installed, Error> {
         Some(version) if *version > VERSION => Err(permanent(format!(
             "its tables have version {version}, this program knows {VERSION}: install the newer rbac-sync again"
         ))),
+        None if session.dialect() == Dialect::Mysql && !has_rows(session, &tables).await? => Ok(Installed::Partly),
         _ => Err(permanent("its table sync_schema is damaged: restore the target from a backup".to_owned())),
     }
+}
+
+async fn has_rows(session: &mut Session, tables: &[String]) -> Result<bool, Error> {
+    for table in tables {
+        let sql = format!("SELECT 1 FROM {table} LIMIT 1");
+        if !session.fetch(&sql.into(), &[], |cells| cells.key(0)).await?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether this login may make tables.
@@ -153,7 +198,8 @@ pub(super) async fn may_create(session: &mut Session) -> Result<(), Error> {
             "SELECT current_schema()::text, \
              CAST(coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)::int AS bigint)"
         }
-        Dialect::Sqlite => return Ok(()),
+        // MySQL says it when the first table is made; before, a grant to a role cannot be told from none.
+        Dialect::Mysql | Dialect::Sqlite => return Ok(()),
     };
     let rows = session.fetch(&sql.into(), &[], |cells| Ok((cells.text(0)?, cells.flag(1)?))).await?;
     let text = match rows.into_iter().next() {
@@ -166,19 +212,27 @@ pub(super) async fn may_create(session: &mut Session) -> Result<(), Error> {
     Err(Error::new(Side::Target, Class::Permanent, text))
 }
 
-/// Makes the tables if there are none.
+/// Makes the tables if there are none, or what is missing after an interruption.
 ///
 /// # Errors
-/// As [`look`].
+/// As [`look`], [`may_create`].
 pub(super) async fn install(session: &mut Session) -> Result<(), Error> {
     if look(session).await? == Installed::Current {
         return Ok(());
     }
     may_create(session).await?;
-    session.begin_write().await?;
-    for statement in VERSION_1 {
-        let statement = spell(session.dialect(), statement);
-        session.command(&statement).await?;
+    if session.dialect() == Dialect::Mysql {
+        stepwise::make_tables(session, &VERSION_1.map(|statement| spell(Dialect::Mysql, statement))).await?;
+        session.begin_write().await?;
+    } else {
+        session.begin_write().await?;
+        for statement in VERSION_1 {
+            let statement = spell(session.dialect(), statement);
+            session.command(&statement).await?;
+        }
+    }
+    for statement in FIRST_ROWS {
+        session.command(statement).await?;
     }
     session.commit().await
 }
@@ -189,11 +243,25 @@ mod tests {
 
     #[test]
     fn every_type_has_a_name_in_every_dialect() {
-        for dialect in [Dialect::Postgres, Dialect::Sqlite] {
+        for dialect in [Dialect::Postgres, Dialect::Mysql, Dialect::Sqlite] {
             for statement in VERSION_1 {
                 assert!(!spell(dialect, statement).contains('{'), "{statement}");
             }
         }
+    }
+
+    /// MySQL takes a key beside a column and does not make it.
+    #[test]
+    fn every_foreign_key_stands_behind_the_columns() {
+        for statement in VERSION_1 {
+            let keys = statement.matches("FOREIGN KEY").count();
+            assert_eq!(statement.matches("REFERENCES").count(), keys, "{statement}");
+        }
+    }
+
+    #[test]
+    fn the_first_table_made_is_the_one_that_tells_whose_they_are() {
+        assert!(VERSION_1[0].starts_with("CREATE TABLE sync_schema "));
     }
 
     #[test]

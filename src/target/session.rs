@@ -6,8 +6,8 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 
 use super::schema::{self, Installed};
 use super::{Target, lock};
-use crate::config::{Dialect, SourceName};
-use crate::database::{Class, Error, Lease, Param, Side, Value};
+use crate::config::SourceName;
+use crate::database::{Class, Error, Lease, Param, Side, Value, any, on_conflict_set};
 use crate::source::Level;
 
 /// A row of the target as it stands.
@@ -98,10 +98,7 @@ impl TargetSession<'_> {
 
     /// `column` is one of the keys or names in the first parameter.
     pub(super) fn any(&self, column: &str) -> String {
-        match self.lease.dialect() {
-            Dialect::Postgres => format!("{column} = ANY($1)"),
-            Dialect::Sqlite => format!("{column} IN (SELECT value FROM json_each($1))"),
-        }
+        any(self.lease.dialect(), column)
     }
 
     /// Asks; a target without tables (in a dry run) has no rows.
@@ -175,8 +172,11 @@ impl TargetSession<'_> {
             return Ok(self.planned);
         }
         self.begin().await?;
-        let sql = "UPDATE sync_sequence SET next_id = next_id + $1 RETURNING next_id - $1";
-        let first = self.lease.fetch(&sql.into(), &[Param::int(count)], |cells| cells.key(0)).await?;
+        // The row stays locked until the commit, so what is read is what was written.
+        let take = "UPDATE sync_sequence SET next_id = next_id + $1";
+        self.lease.execute(&take.into(), &[Param::int(count)]).await?;
+        let first = "SELECT next_id - $1 FROM sync_sequence";
+        let first = self.lease.fetch(&first.into(), &[Param::int(count)], |cells| cells.key(0)).await?;
         first.first().copied().ok_or_else(|| {
             Error::new(Side::Target, Class::Permanent, "table sync_sequence is empty: restore the target from a backup")
         })
@@ -202,9 +202,12 @@ impl TargetSession<'_> {
     /// # Errors
     /// The database failed.
     pub async fn set_cursor(&mut self, level: Level, cursor: Cursor) -> Result<(), Error> {
-        let sql = "INSERT INTO sync_cursor (source_fk, level, updated_time, load_pk, moved_at) VALUES ($1, $2, $3, $4, $5) \
-                   ON CONFLICT (source_fk, level) DO UPDATE SET updated_time = excluded.updated_time, \
-                   load_pk = excluded.load_pk, moved_at = excluded.moved_at";
+        let key = ["source_fk", "level"];
+        let conflict = on_conflict_set(self.lease.dialect(), &key, &["updated_time", "load_pk", "moved_at"], &[]);
+        let sql = format!(
+            "INSERT INTO sync_cursor (source_fk, level, updated_time, load_pk, moved_at) \
+             VALUES ($1, $2, $3, $4, $5){conflict}"
+        );
         let params = [
             Param::int(self.source_fk),
             Param::text(level.table()),

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 
 use super::bookkeeping::utc;
 use super::session::TargetSession;
-use crate::database::{Error, Param};
+use crate::database::{Error, Param, on_conflict_set};
 use crate::source::{AccessIds, AccessMap};
 
 /// How far a pass of the rolling comparison has come.
@@ -53,9 +53,12 @@ impl TargetSession<'_> {
     /// # Errors
     /// The database failed.
     pub async fn set_passes(&mut self, passes: &[Pass; 3]) -> Result<(), Error> {
-        let sql = "INSERT INTO sync_sweep (source_fk, pass, place, started, verified_since) VALUES ($1, $2, $3, $4, $5) \
-                   ON CONFLICT (source_fk, pass) DO UPDATE SET place = excluded.place, started = excluded.started, \
-                   verified_since = excluded.verified_since";
+        let key = ["source_fk", "pass"];
+        let conflict = on_conflict_set(self.lease.dialect(), &key, &["place", "started", "verified_since"], &[]);
+        let sql = format!(
+            "INSERT INTO sync_sweep (source_fk, pass, place, started, verified_since) \
+             VALUES ($1, $2, $3, $4, $5){conflict}"
+        );
         for (name, pass) in PASSES.iter().zip(passes) {
             let params = [
                 Param::int(self.source_fk),
@@ -64,7 +67,7 @@ impl TargetSession<'_> {
                 Param::Instant(pass.started),
                 Param::Instant(pass.verified_since),
             ];
-            self.write(sql, &params).await?;
+            self.write(sql.as_str(), &params).await?;
         }
         Ok(())
     }

@@ -14,10 +14,18 @@ use crate::harness::site::Site;
 /// Each kind alone, so that a failure names it. A delta must see what bumps `updated_time`.
 #[tokio::test]
 async fn each_kind_of_change_reaches_the_target() {
-    let seed = random::seed(31);
+    each_kind_within(Dialect::Postgres, ["5.23.3", "5.29.2", "5.35.0"].map(Shape::release)).await;
+}
+
+#[tokio::test]
+async fn each_kind_of_change_passes_from_mariadb_to_mariadb() {
+    each_kind_within(Dialect::Mariadb, [Shape::release("5.23.3"), Shape::upgraded(), Shape::release("5.35.0")]).await;
+}
+
+async fn each_kind_within(dialect: Dialect, shapes: [Shape; 3]) {
     let mut wrong = String::new();
-    for release in ["5.23.3", "5.29.2", "5.35.0"] {
-        let mut site = Site::new(Shape::release(release), seed).await;
+    for shape in shapes {
+        let mut site = Site::within(dialect, shape, random::seed(31)).await;
         each_kind(&mut site, &mut wrong).await;
     }
     assert!(wrong.is_empty(), "{wrong}");
@@ -53,9 +61,18 @@ async fn each_kind(site: &mut Site, wrong: &mut String) {
 
 #[tokio::test]
 async fn random_changes_reach_the_target_by_deltas() {
+    random_changes_reach(Dialect::Postgres).await;
+}
+
+#[tokio::test]
+async fn random_changes_reach_a_mariadb_target_by_deltas() {
+    random_changes_reach(Dialect::Mariadb).await;
+}
+
+async fn random_changes_reach(dialect: Dialect) {
     let seed = random::seed(33);
     for shape in Shape::all() {
-        let mut site = Site::new(shape, seed).await;
+        let mut site = Site::within(dialect, shape, seed).await;
         generate::fill(&mut site.archive, 150).await;
         site.sync(&[]).await;
         let mut random = Random::new(seed);
@@ -80,44 +97,48 @@ async fn random_changes_reach_the_target_by_deltas() {
 
 #[tokio::test]
 async fn a_restart_between_runs_loses_nothing() {
-    let mut site = Site::new(Shape::release("5.35.0"), random::seed(34)).await;
-    generate::fill(&mut site.archive, 100).await;
-    let mut latest = Value::Null;
-    for round in 0..3 {
-        let daemon = site.daemon().await;
-        // The result of the daemon before is still known; this one's own run is what is waited for.
-        let done =
-            |status: &Value| status["last_result"]["success"] == true && status["last_result"]["run_id"] != latest;
-        daemon.status_with("the run at start", done).await;
-        site.assert_in_step(&format!("after start {round}")).await;
-        for change in [Change::NewStudy, Change::Rename, Change::SeriesAttributes, Change::Merge] {
-            change.apply(&mut site.archive).await;
+    for dialect in Dialect::SERVERS {
+        let mut site = Site::within(dialect, Shape::release("5.35.0"), random::seed(34)).await;
+        generate::fill(&mut site.archive, 100).await;
+        let mut latest = Value::Null;
+        for round in 0..3 {
+            let daemon = site.daemon().await;
+            // The result of the daemon before is still known; this one's own run is what is waited for.
+            let done =
+                |status: &Value| status["last_result"]["success"] == true && status["last_result"]["run_id"] != latest;
+            daemon.status_with("the run at start", done).await;
+            site.assert_in_step(&format!("after start {round}")).await;
+            for change in [Change::NewStudy, Change::Rename, Change::SeriesAttributes, Change::Merge] {
+                change.apply(&mut site.archive).await;
+            }
+            latest = daemon.run("{}").await["run_id"].clone();
+            site.assert_in_step(&format!("after a forced run, start {round}")).await;
+            for change in [Change::NewSeries, Change::StudyAccess, Change::DeleteStudy] {
+                change.apply(&mut site.archive).await;
+            }
+            daemon.stop().await;
         }
-        latest = daemon.run("{}").await["run_id"].clone();
-        site.assert_in_step(&format!("after a forced run, start {round}")).await;
-        for change in [Change::NewSeries, Change::StudyAccess, Change::DeleteStudy] {
-            change.apply(&mut site.archive).await;
-        }
-        daemon.stop().await;
+        site.sync(&["--mode", "delta"]).await;
+        site.assert_in_step("changes while no daemon ran").await;
     }
-    site.sync(&["--mode", "delta"]).await;
-    site.assert_in_step("changes while no daemon ran").await;
 }
 
 #[tokio::test]
 async fn a_row_dated_in_the_future_does_not_hide_what_comes_after_it() {
-    let mut site = Site::new(Shape::release("5.35.0"), random::seed(35)).await;
-    let now = Utc::now().naive_utc();
-    site.archive.set_clock(now - Duration::hours(2));
-    generate::fill(&mut site.archive, 40).await;
-    site.archive.set_clock(now + Duration::days(2));
-    Change::NewStudy.apply(&mut site.archive).await;
-    site.sync(&[]).await;
-    for _ in 0..3 {
-        site.archive.set_clock(Utc::now().naive_utc());
+    for dialect in Dialect::SERVERS {
+        let mut site = Site::within(dialect, Shape::release("5.35.0"), random::seed(35)).await;
+        let now = Utc::now().naive_utc();
+        site.archive.set_clock(now - Duration::hours(2));
+        generate::fill(&mut site.archive, 40).await;
+        site.archive.set_clock(now + Duration::days(2));
         Change::NewStudy.apply(&mut site.archive).await;
-        Change::Rename.apply(&mut site.archive).await;
-        site.sync(&["--mode", "delta"]).await;
-        site.assert_in_step("after a row from the future").await;
+        site.sync(&[]).await;
+        for _ in 0..3 {
+            site.archive.set_clock(Utc::now().naive_utc());
+            Change::NewStudy.apply(&mut site.archive).await;
+            Change::Rename.apply(&mut site.archive).await;
+            site.sync(&["--mode", "delta"]).await;
+            site.assert_in_step("after a row from the future").await;
+        }
     }
 }

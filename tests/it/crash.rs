@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::harness::cluster::{self, Cluster};
 use crate::harness::daemon::{CAP, Daemon};
 use crate::harness::generate;
 use crate::harness::mutate::{self, Change};
+use crate::harness::product::Product;
 use crate::harness::random::{self, Random};
 use crate::harness::shape::{Dialect, Shape};
 use crate::harness::site::Site;
@@ -14,9 +16,10 @@ use crate::harness::wait::{check, eventually};
 
 #[tokio::test]
 async fn a_kill_in_the_middle_of_the_first_load_loses_and_doubles_nothing() {
-    for target in [Dialect::Postgres, Dialect::Sqlite] {
+    use Dialect::{Mariadb, Postgres, Sqlite};
+    for (source, target) in [(Postgres, Postgres), (Postgres, Sqlite), (Mariadb, Mariadb)] {
         let shape = Shape::release("5.35.0");
-        let mut site = Site::between(Dialect::Postgres, target, shape, random::seed(41)).await;
+        let mut site = Site::between(source, target, shape, random::seed(41)).await;
         let studies = random::studies(4000);
         generate::fill(&mut site.archive, studies).await;
         site.configure();
@@ -29,6 +32,27 @@ async fn a_kill_in_the_middle_of_the_first_load_loses_and_doubles_nothing() {
         let done = daemon.status_with("the load", |status| status["last_result"]["success"] == true).await;
         assert_eq!(done["last_result"]["error"], serde_json::Value::Null);
         site.assert_in_step("after the load that was killed").await;
+        daemon.stop().await;
+        assert_eq!(site.sync(&["--mode", "full"]).await.changed(), 0, "something was left over");
+    }
+}
+
+#[tokio::test]
+async fn a_server_killed_in_the_middle_of_the_first_load_loses_and_doubles_nothing() {
+    for (product, target) in [(Product::Postgres, Dialect::Postgres), (Product::Mariadb, Dialect::Mariadb)] {
+        let own: &'static Cluster = Box::leak(Box::new(Cluster::of(product)));
+        let (source, shape) = (Dialect::Postgres, Shape::release("5.35.0"));
+        let mut site = Site::on(cluster::shared(), own, source, target, shape, random::seed(44)).await;
+        site.settings.interval = "1s";
+        let studies = random::studies(4000);
+        generate::fill(&mut site.archive, studies).await;
+        site.configure();
+        let daemon = Daemon::start(&site, &[]).await;
+        loaded(&site, u64::from(studies) / 3).await;
+        own.kill();
+        own.start();
+        daemon.status_with("the load", |status| status["last_result"]["success"] == true).await;
+        site.assert_in_step("after the load on a server that was killed").await;
         daemon.stop().await;
         assert_eq!(site.sync(&["--mode", "full"]).await.changed(), 0, "something was left over");
     }
@@ -53,23 +77,25 @@ async fn loaded(site: &Site, studies: u64) {
 
 #[tokio::test]
 async fn a_kill_in_the_middle_of_deltas_loses_nothing() {
-    let seed = random::seed(42);
-    let mut site = Site::new(Shape::release("5.34.3"), seed).await;
-    generate::fill(&mut site.archive, 300).await;
-    site.sync(&[]).await;
-    let mut random = Random::new(seed);
-    let bumped: Vec<Change> = mutate::ALL.into_iter().filter(|change| change.is_bumped()).collect();
-    for _ in 0..6 {
-        for _ in 0..40 {
-            random.choose(&bumped).apply(&mut site.archive).await;
+    for dialect in Dialect::SERVERS {
+        let seed = random::seed(42);
+        let mut site = Site::within(dialect, Shape::release("5.34.3"), seed).await;
+        generate::fill(&mut site.archive, 300).await;
+        site.sync(&[]).await;
+        let mut random = Random::new(seed);
+        let bumped: Vec<Change> = mutate::ALL.into_iter().filter(|change| change.is_bumped()).collect();
+        for _ in 0..6 {
+            for _ in 0..40 {
+                random.choose(&bumped).apply(&mut site.archive).await;
+            }
+            let daemon = site.daemon().await;
+            daemon.signal(Signal::USR1);
+            tokio::time::sleep(Duration::from_millis(random.below(120))).await;
+            daemon.crash().await;
         }
-        let daemon = site.daemon().await;
-        daemon.signal(Signal::USR1);
-        tokio::time::sleep(Duration::from_millis(random.below(120))).await;
-        daemon.crash().await;
+        site.sync(&["--mode", "delta"]).await;
+        site.assert_in_step("after deltas that were killed").await;
     }
-    site.sync(&["--mode", "delta"]).await;
-    site.assert_in_step("after deltas that were killed").await;
 }
 
 #[tokio::test]
@@ -104,10 +130,12 @@ async fn a_kill_before_rows_are_written_leaves_the_cursor_before_them() {
 
 #[tokio::test]
 async fn a_target_without_its_rows_is_not_taken_for_loaded() {
-    let mut site = Site::new(Shape::release("5.35.0"), random::seed(43)).await;
-    generate::fill(&mut site.archive, 50).await;
-    site.sync(&[]).await;
-    site.target().await.run("DELETE FROM rbac_series").await;
-    site.sync(&["--mode", "full"]).await;
-    site.assert_in_step("after somebody emptied a table").await;
+    for dialect in Dialect::SERVERS {
+        let mut site = Site::within(dialect, Shape::release("5.35.0"), random::seed(43)).await;
+        generate::fill(&mut site.archive, 50).await;
+        site.sync(&[]).await;
+        site.target().await.run("DELETE FROM rbac_series").await;
+        site.sync(&["--mode", "full"]).await;
+        site.assert_in_step("after somebody emptied a table").await;
+    }
 }

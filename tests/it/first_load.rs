@@ -8,59 +8,73 @@ use crate::harness::site::Site;
 
 #[tokio::test]
 async fn every_shape_of_archive_arrives_whole() {
+    every_shape_arrives_in(Dialect::Postgres).await;
+}
+
+#[tokio::test]
+async fn every_shape_of_mariadb_archive_arrives_whole() {
+    every_shape_arrives_in(Dialect::Mariadb).await;
+}
+
+async fn every_shape_arrives_in(dialect: Dialect) {
     let seed = random::seed(21);
     for shape in Shape::all() {
-        let mut site = Site::new(shape, seed).await;
+        let mut site = Site::within(dialect, shape, seed).await;
         arrives_whole(&mut site, 150).await;
     }
 }
 
 #[tokio::test]
-async fn a_postgres_archive_arrives_in_sqlite() {
-    for shape in [Shape::before_5_23(), Shape::release("5.35.0")] {
-        let mut site = Site::between(Dialect::Postgres, Dialect::Sqlite, shape, random::seed(22)).await;
-        arrives_whole(&mut site, 200).await;
+async fn an_archive_arrives_in_every_other_kind_of_database() {
+    use Dialect::{Mariadb, Postgres, Sqlite};
+    for (source, target) in [(Postgres, Sqlite), (Postgres, Mariadb), (Mariadb, Postgres), (Mariadb, Sqlite)] {
+        for shape in [Shape::before_5_23(), Shape::release("5.35.0")] {
+            let mut site = Site::between(source, target, shape, random::seed(22)).await;
+            arrives_whole(&mut site, 150).await;
+        }
     }
-}
-
-#[tokio::test]
-async fn an_sqlite_archive_arrives_in_either_database() {
-    for target in [Dialect::Sqlite, Dialect::Postgres] {
-        let mut site = Site::between(Dialect::Sqlite, target, Shape::release("5.35.0"), random::seed(23)).await;
-        arrives_whole(&mut site, 200).await;
+    for target in [Sqlite, Postgres, Mariadb] {
+        let mut site = Site::between(Sqlite, target, Shape::release("5.35.0"), random::seed(23)).await;
+        arrives_whole(&mut site, 150).await;
     }
 }
 
 #[tokio::test]
 async fn an_archive_of_many_pages_arrives_whole() {
-    let mut site = Site::new(Shape::release("5.35.0"), random::seed(24)).await;
-    arrives_whole(&mut site, random::studies(6000)).await;
+    for dialect in Dialect::SERVERS {
+        let mut site = Site::within(dialect, Shape::release("5.35.0"), random::seed(24)).await;
+        arrives_whole(&mut site, random::studies(6000)).await;
+    }
 }
 
 #[tokio::test]
 async fn an_empty_archive_is_a_success() {
-    let mut site = Site::new(Shape::release("5.34.3"), random::seed(25)).await;
-    assert_eq!(site.sync(&[]).await.changed(), 0);
-    site.assert_in_step("nothing at all").await;
-    generate::fill(&mut site.archive, 30).await;
-    site.sync(&[]).await;
-    site.assert_in_step("first studies after an empty start").await;
+    for dialect in Dialect::SERVERS {
+        let mut site = Site::within(dialect, Shape::release("5.34.3"), random::seed(25)).await;
+        assert_eq!(site.sync(&[]).await.changed(), 0);
+        site.assert_in_step("nothing at all").await;
+        generate::fill(&mut site.archive, 30).await;
+        site.sync(&[]).await;
+        site.assert_in_step("first studies after an empty start").await;
+    }
 }
 
 #[tokio::test]
 async fn a_dry_run_says_what_would_change_and_writes_nothing() {
-    let mut site = Site::new(Shape::release("5.35.0"), random::seed(26)).await;
-    generate::fill(&mut site.archive, 60).await;
-    let dry = site.sync(&["--dry-run"]).await;
-    let mut target = site.target().await;
-    for table in TABLES {
-        assert_eq!(target.table(table).await.len(), 0, "{table} after a dry run");
+    for dialect in Dialect::SERVERS {
+        let mut site = Site::within(dialect, Shape::release("5.35.0"), random::seed(26)).await;
+        generate::fill(&mut site.archive, 60).await;
+        let dry = site.sync(&["--dry-run"]).await;
+        let mut target = site.target().await;
+        for table in TABLES {
+            assert_eq!(target.table(table).await.len(), 0, "{table} after a dry run");
+        }
+        let wet = site.sync(&[]).await;
+        for level in ["patient", "study", "series"] {
+            assert_eq!(dry.count(level, "inserted"), wet.count(level, "inserted"), "{level}");
+        }
+        site.assert_in_step("after the real run").await;
     }
-    let wet = site.sync(&[]).await;
-    for level in ["patient", "study", "series"] {
-        assert_eq!(dry.count(level, "inserted"), wet.count(level, "inserted"), "{level}");
-    }
-    site.assert_in_step("after the real run").await;
 }
 
 async fn arrives_whole(site: &mut Site, studies: u32) {
@@ -84,7 +98,7 @@ async fn arrives_whole(site: &mut Site, studies: u32) {
 const TABLES: [&str; 6] =
     ["rbac_source", "rbac_institution", "rbac_patient", "rbac_patient_identifier", "rbac_study", "rbac_series"];
 
-/// Every row with its place and transaction, which any write would change; in SQLite the rows themselves.
+/// Every row with its place and transaction, which any write would change; elsewhere the rows themselves.
 async fn physical_rows(target: &mut Db) -> Vec<Vec<Cells>> {
     let place = if matches!(target, Db::Postgres(_)) { "ctid, xmin, " } else { "" };
     let mut tables = Vec::new();

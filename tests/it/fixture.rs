@@ -8,7 +8,7 @@ use crate::harness::generate;
 use crate::harness::mutate::{self, Change};
 use crate::harness::oracle::Expected;
 use crate::harness::random;
-use crate::harness::shape::{RELEASES, Shape};
+use crate::harness::shape::{Dialect, RELEASES, Shape};
 
 #[test]
 fn a_shape_has_what_its_release_has() {
@@ -29,10 +29,12 @@ fn a_shape_has_what_its_release_has() {
 #[tokio::test]
 async fn every_kind_of_change_can_be_made_in_every_shape() {
     let seed = random::seed(11);
-    for (index, shape) in Shape::all().into_iter().enumerate() {
-        let name = shape.name.clone();
-        let mut archive = Archive::postgres(cluster::shared(), &format!("fixture_changes_{index}"), shape, seed).await;
-        changes_are_made(&mut archive, &name).await;
+    for dialect in Dialect::SERVERS {
+        for (index, shape) in Shape::all().into_iter().enumerate() {
+            let (name, database) = (format!("{dialect:?} {}", shape.name), format!("fixture_changes_{index}"));
+            let mut archive = Archive::on(cluster::shared_for(dialect), dialect, &database, shape, seed).await;
+            changes_are_made(&mut archive, &name).await;
+        }
     }
     let folder = tempfile::tempdir().unwrap();
     let mut archive = Archive::sqlite(&folder.path().join("archive.db"), Shape::release("5.35.0"), seed).await;

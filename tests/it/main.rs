@@ -1,6 +1,6 @@
 //! Integration tests: the real program against real databases.
 //!
-//! [`harness`] starts throw-away PostgreSQL clusters and the program, makes archives of every release
+//! [`harness`] starts throw-away servers of PostgreSQL and MariaDB and the program, makes archives of every release
 //! and judges targets by an own computation; each other file holds the scenarios of one subject.
 //!
 //! - `RBAC_SYNC_TEST_SEED=N` repeats the random choices of a failed run (every failure prints its seed).
@@ -25,6 +25,7 @@ mod faults;
 mod first_load;
 mod fixture;
 mod listeners;
+mod mariadb;
 mod merges;
 mod neighbours;
 mod outage;

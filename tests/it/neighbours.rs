@@ -12,7 +12,7 @@ use crate::harness::site::Site;
 
 #[tokio::test]
 async fn tables_of_somebody_else_stay_as_they_are() {
-    for target in [Dialect::Postgres, Dialect::Sqlite] {
+    for target in [Dialect::Postgres, Dialect::Mariadb, Dialect::Sqlite] {
         let seed = random::seed(81);
         let mut site = Site::between(Dialect::Postgres, target, Shape::release("5.35.0"), seed).await;
         site.settings.deletes = Gone::Removed;
@@ -43,40 +43,42 @@ async fn tables_of_somebody_else_stay_as_they_are() {
 
 #[tokio::test]
 async fn two_archives_share_a_target_and_do_not_touch_each_other() {
-    let seed = random::seed(82);
-    let mut site = Site::new(Shape::release("5.35.0"), seed).await;
-    let cluster = cluster::shared();
-    // The same seed: both archives hold the same UIDs and keys.
-    let mut other = Archive::postgres(cluster, "second_archive", Shape::release("5.29.2"), seed).await;
-    generate::fill(&mut site.archive, 60).await;
-    generate::fill(&mut other, 60).await;
-    let password = site.folder.path().join("second.password");
-    std::fs::write(&password, READER_PASSWORD).unwrap();
-    let second = format!(
-        "\n[[source]]\nname = \"second\"\nurl = \"{}\"\npassword_file = \"{}\"\ntime_zone = \"Asia/Seoul\"\n",
-        cluster.url(READER, "second_archive"),
-        password.display()
-    );
-    let config = site.folder.path().join("two.toml");
-    std::fs::write(&config, site.toml() + &second).unwrap();
-    let mut seen = Seen::default();
-    for round in 0..2 {
-        for mode in ["delta", "full"] {
-            let run = crate::harness::site::program(site.folder.path())
-                .args(["once", "--mode", mode, "--config"])
-                .arg(&config)
-                .output()
-                .await
-                .unwrap();
-            assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-        }
-        site.assert_in_step("the first of two archives").await;
-        let expected = Expected::of(&mut other.db).await;
-        let found = differences(&mut site.target().await, "second", &expected, &seen, Gone::Tombstoned).await;
-        assert!(found.is_empty(), "the second of two archives, round {round}: {}", describe(&found));
-        seen.add(&expected);
-        for change in [Change::DeleteStudy, Change::DeletePatient, Change::Merge, Change::NewStudy] {
-            change.apply(&mut other).await;
+    for dialect in Dialect::SERVERS {
+        let seed = random::seed(82);
+        let mut site = Site::new(Shape::release("5.35.0"), seed).await;
+        let cluster = cluster::shared_for(dialect);
+        // The same seed: both archives hold the same UIDs and keys.
+        let mut other = Archive::on(cluster, dialect, "second_archive", Shape::release("5.29.2"), seed).await;
+        generate::fill(&mut site.archive, 60).await;
+        generate::fill(&mut other, 60).await;
+        let password = site.folder.path().join("second.password");
+        std::fs::write(&password, READER_PASSWORD).unwrap();
+        let second = format!(
+            "\n[[source]]\nname = \"second\"\nurl = \"{}\"\npassword_file = \"{}\"\ntime_zone = \"Asia/Seoul\"\n",
+            cluster.url(READER, "second_archive"),
+            password.display()
+        );
+        let config = site.folder.path().join("two.toml");
+        std::fs::write(&config, site.toml() + &second).unwrap();
+        let mut seen = Seen::default();
+        for round in 0..2 {
+            for mode in ["delta", "full"] {
+                let run = crate::harness::site::program(site.folder.path())
+                    .args(["once", "--mode", mode, "--config"])
+                    .arg(&config)
+                    .output()
+                    .await
+                    .unwrap();
+                assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+            }
+            site.assert_in_step("the first of two archives").await;
+            let expected = Expected::of(&mut other.db).await;
+            let found = differences(&mut site.target().await, "second", &expected, &seen, Gone::Tombstoned).await;
+            assert!(found.is_empty(), "the second of two archives, round {round}: {}", describe(&found));
+            seen.add(&expected);
+            for change in [Change::DeleteStudy, Change::DeletePatient, Change::Merge, Change::NewStudy] {
+                change.apply(&mut other).await;
+            }
         }
     }
 }

@@ -6,14 +6,15 @@ use crate::harness::cluster::{self, Cluster};
 use crate::harness::daemon::{CAP, Daemon};
 use crate::harness::generate;
 use crate::harness::mutate::Change;
+use crate::harness::product::Product;
 use crate::harness::random;
 use crate::harness::shape::{Dialect, Shape};
 use crate::harness::site::Site;
 use crate::harness::wait::{check, eventually};
 
 /// A cluster of this test's own, for faults; it ends with the process.
-fn own_cluster() -> &'static Cluster {
-    Box::leak(Box::new(Cluster::new()))
+fn own_cluster(product: Product) -> &'static Cluster {
+    Box::leak(Box::new(Cluster::of(product)))
 }
 
 async fn ready(daemon: &Daemon, wanted: u16) -> String {
@@ -31,26 +32,28 @@ fn side(status: &Value, source: bool) -> &Value {
 
 #[tokio::test]
 async fn a_target_that_is_down_at_start_and_later_again_is_waited_for() {
-    let own = own_cluster();
-    let (source, target) = (Dialect::Postgres, Dialect::Postgres);
-    let shape = Shape::release("5.35.0");
-    let mut site = Site::on(cluster::shared(), own, source, target, shape, random::seed(131)).await;
-    site.settings.interval = "1s";
-    generate::fill(&mut site.archive, 40).await;
-    own.kill();
-    comes_and_goes(&mut site, own, false).await;
+    for (product, dialect) in [(Product::Postgres, Dialect::Postgres), (Product::Mariadb, Dialect::Mariadb)] {
+        let own = own_cluster(product);
+        let shape = Shape::release("5.35.0");
+        let mut site = Site::on(cluster::shared(), own, Dialect::Postgres, dialect, shape, random::seed(131)).await;
+        site.settings.interval = "1s";
+        generate::fill(&mut site.archive, 40).await;
+        own.kill();
+        comes_and_goes(&mut site, own, false).await;
+    }
 }
 
 #[tokio::test]
 async fn a_source_that_is_down_at_start_and_later_again_is_waited_for() {
-    let own = own_cluster();
-    let (source, target) = (Dialect::Postgres, Dialect::Sqlite);
-    let shape = Shape::release("5.34.3");
-    let mut site = Site::on(own, own, source, target, shape, random::seed(132)).await;
-    site.settings.interval = "1s";
-    generate::fill(&mut site.archive, 40).await;
-    own.kill();
-    comes_and_goes(&mut site, own, true).await;
+    for (product, dialect) in [(Product::Postgres, Dialect::Postgres), (Product::Mariadb, Dialect::Mariadb)] {
+        let own = own_cluster(product);
+        let shape = Shape::release("5.34.3");
+        let mut site = Site::on(own, own, dialect, Dialect::Sqlite, shape, random::seed(132)).await;
+        site.settings.interval = "1s";
+        generate::fill(&mut site.archive, 40).await;
+        own.kill();
+        comes_and_goes(&mut site, own, true).await;
+    }
 }
 
 async fn comes_and_goes(site: &mut Site, cluster: &Cluster, source: bool) {

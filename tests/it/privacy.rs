@@ -9,7 +9,7 @@ use crate::harness::oracle::Expected;
 use crate::harness::site::Site;
 
 /// Names, patient IDs and accession numbers of the archive, and the passwords.
-async fn private(site: &mut Site, words: &mut BTreeSet<String>) {
+pub(crate) async fn private(site: &mut Site, words: &mut BTreeSet<String>) {
     let expected = Expected::of(&mut site.archive.db).await;
     let patients = expected.patients.values().flat_map(|row| [row["patient_name"].clone(), row["patient_id"].clone()]);
     let ids = expected.identifiers.values().flatten().map(|(id, _)| id.clone());

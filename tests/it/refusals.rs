@@ -3,11 +3,15 @@
 use crate::harness::cluster::READER;
 use crate::harness::generate;
 use crate::harness::random;
-use crate::harness::shape::Shape;
+use crate::harness::shape::{Dialect, Shape};
 use crate::harness::site::{Site, program};
 
 async fn filled(seed: u64) -> Site {
-    let mut site = Site::new(Shape::release("5.35.0"), random::seed(seed)).await;
+    filled_within(Dialect::Postgres, seed).await
+}
+
+async fn filled_within(dialect: Dialect, seed: u64) -> Site {
+    let mut site = Site::within(dialect, Shape::release("5.35.0"), random::seed(seed)).await;
     generate::fill(&mut site.archive, 30).await;
     site
 }
@@ -25,19 +29,23 @@ async fn fails_with(site: &Site, code: i32, words: &[&str]) {
 
 #[tokio::test]
 async fn a_missing_table_is_named() {
-    let mut site = filled(71).await;
-    site.archive.db.run("ALTER TABLE person_name RENAME TO person_names").await;
-    fails_with(&site, 1, &["source", "person_name"]).await;
-    site.archive.db.run("ALTER TABLE person_names RENAME TO person_name").await;
-    site.sync(&[]).await;
-    site.assert_in_step("after the table came back").await;
+    for dialect in Dialect::SERVERS {
+        let mut site = filled_within(dialect, 71).await;
+        site.archive.db.run("ALTER TABLE person_name RENAME TO person_names").await;
+        fails_with(&site, 1, &["source", "person_name"]).await;
+        site.archive.db.run("ALTER TABLE person_names RENAME TO person_name").await;
+        site.sync(&[]).await;
+        site.assert_in_step("after the table came back").await;
+    }
 }
 
 #[tokio::test]
 async fn a_missing_column_is_named() {
-    let site = &mut filled(72).await;
-    site.archive.db.run("ALTER TABLE study RENAME COLUMN accession_no TO accession_number").await;
-    fails_with(site, 1, &["source", "accession_no"]).await;
+    for dialect in Dialect::SERVERS {
+        let site = &mut filled_within(dialect, 72).await;
+        site.archive.db.run("ALTER TABLE study RENAME COLUMN accession_no TO accession_number").await;
+        fails_with(site, 1, &["source", "accession_no"]).await;
+    }
 }
 
 #[tokio::test]
@@ -54,14 +62,16 @@ async fn a_missing_grant_is_named() {
 
 #[tokio::test]
 async fn a_refused_password_names_the_side_and_not_the_password() {
-    for (file, side) in [("source.password", "source"), ("target.password", "target")] {
-        let site = filled(74).await;
-        std::fs::write(site.folder.path().join(file), "wr0ng-Secret").unwrap();
-        let once = site.once(&[]).await;
-        let said = format!("{}{}", once.output, once.log);
-        assert!([1, 78].contains(&once.code), "{once:#?}");
-        assert!(said.contains(side), "nothing about the {side}: {once:#?}");
-        assert!(!said.contains("wr0ng-Secret"), "{once:#?}");
+    for dialect in Dialect::SERVERS {
+        for (file, side) in [("source.password", "source"), ("target.password", "target")] {
+            let site = filled_within(dialect, 74).await;
+            std::fs::write(site.folder.path().join(file), "wr0ng-Secret").unwrap();
+            let once = site.once(&[]).await;
+            let said = format!("{}{}", once.output, once.log);
+            assert!([1, 78].contains(&once.code), "{once:#?}");
+            assert!(said.contains(side), "nothing about the {side}: {once:#?}");
+            assert!(!said.contains("wr0ng-Secret"), "{once:#?}");
+        }
     }
 }
 

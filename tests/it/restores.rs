@@ -10,7 +10,7 @@ use crate::harness::daemon::Daemon;
 use crate::harness::edit;
 use crate::harness::generate;
 use crate::harness::random;
-use crate::harness::shape::Shape;
+use crate::harness::shape::{Dialect, Shape};
 use crate::harness::site::Site;
 use crate::harness::store::{Batch, Entity};
 use crate::harness::wait::{check, eventually};
@@ -208,7 +208,8 @@ async fn another_archive_in_its_place_wipes_nothing() {
     site.settings.brake = (500, 5.0);
     site.sync(&[]).await;
     let before = site.target().await.numbers(DEAD).await;
-    let mut other = Archive::postgres(cluster::shared(), "another_archive", Shape::release("5.35.0"), 7).await;
+    let mut other =
+        Archive::on(cluster::shared(), Dialect::Postgres, "another_archive", Shape::release("5.35.0"), 7).await;
     for _ in 0..100_000 {
         other.next_key();
     }

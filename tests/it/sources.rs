@@ -34,7 +34,7 @@ impl Two {
         let mut site = Site::between(Dialect::Postgres, target, Shape::release("5.35.0"), seed).await;
         let name = format!("other_{}", site.source_url.rsplit('_').next().unwrap());
         // The same seed: both archives hold the same UIDs and keys.
-        let mut other = Archive::postgres(cluster, &name, Shape::release("5.34.3"), seed).await;
+        let mut other = Archive::on(cluster, Dialect::Postgres, &name, Shape::release("5.34.3"), seed).await;
         generate::fill(&mut site.archive, 80).await;
         generate::fill(&mut other, 80).await;
         let password = site.folder.path().join("other.password");

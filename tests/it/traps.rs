@@ -52,6 +52,14 @@ async fn changes_without_a_trace_are_found_by_the_rolling_comparison() {
 }
 
 #[tokio::test]
+async fn changes_without_a_trace_are_found_in_a_mariadb_archive_too() {
+    for shape in [Shape::upgraded(), Shape::release("5.34.3")] {
+        let mut site = Site::within(Dialect::Mariadb, shape, random::seed(167)).await;
+        traceless_changes_are_found(&mut site).await;
+    }
+}
+
+#[tokio::test]
 async fn changes_without_a_trace_are_found_in_an_sqlite_archive_too() {
     let shape = Shape::release("5.35.0");
     let mut site = Site::between(Dialect::Sqlite, Dialect::Sqlite, shape, random::seed(162)).await;
@@ -60,29 +68,31 @@ async fn changes_without_a_trace_are_found_in_an_sqlite_archive_too() {
 
 #[tokio::test]
 async fn the_rolling_comparison_stops_at_the_brake_and_goes_on_once_that_is_allowed() {
-    let mut site = Site::new(Shape::release("5.35.0"), random::seed(163)).await;
-    site.settings.brake = (8, 100.0);
-    generate::fill(&mut site.archive, 60).await;
-    let daemon = started(&mut site, "1s", SWEEPING).await;
-    let before = site.target().await.value("SELECT count(*) FROM rbac_study WHERE deleted_at IS NULL").await;
-    let pks = site.archive.db.numbers("SELECT pk FROM study ORDER BY pk LIMIT 20").await;
-    let pks: Vec<String> = pks.iter().map(ToString::to_string).collect();
-    crate::harness::edit::delete_studies(&mut site.archive, &format!("pk IN ({})", pks.join(","))).await;
-    let braked = |status: &serde_json::Value| {
-        status["last_result"]["error"].as_str().is_some_and(|error| error.contains("20 studies"))
-    };
-    daemon.status_with("the brake", braked).await;
-    let still = site.target().await.value("SELECT count(*) FROM rbac_study WHERE deleted_at IS NULL").await;
-    assert_eq!(before, still);
-    // Everything else goes on, and the brake stays on.
-    Change::NewStudy.apply(&mut site.archive).await;
-    let run = daemon.run("{}").await;
-    assert_eq!(run["success"], false, "{run}");
-    assert_eq!(run["levels"]["study"]["deleted"], 0, "{run}");
-    let run = daemon.run("{\"allow_deletes\": true}").await;
-    assert_eq!(run["success"], true, "{run}");
-    site.assert_in_step("after the deletes were allowed").await;
-    daemon.stop().await;
+    for dialect in Dialect::SERVERS {
+        let mut site = Site::within(dialect, Shape::release("5.35.0"), random::seed(163)).await;
+        site.settings.brake = (8, 100.0);
+        generate::fill(&mut site.archive, 60).await;
+        let daemon = started(&mut site, "1s", SWEEPING).await;
+        let before = site.target().await.value("SELECT count(*) FROM rbac_study WHERE deleted_at IS NULL").await;
+        let pks = site.archive.db.numbers("SELECT pk FROM study ORDER BY pk LIMIT 20").await;
+        let pks: Vec<String> = pks.iter().map(ToString::to_string).collect();
+        crate::harness::edit::delete_studies(&mut site.archive, &format!("pk IN ({})", pks.join(","))).await;
+        let braked = |status: &serde_json::Value| {
+            status["last_result"]["error"].as_str().is_some_and(|error| error.contains("20 studies"))
+        };
+        daemon.status_with("the brake", braked).await;
+        let still = site.target().await.value("SELECT count(*) FROM rbac_study WHERE deleted_at IS NULL").await;
+        assert_eq!(before, still);
+        // Everything else goes on, and the brake stays on.
+        Change::NewStudy.apply(&mut site.archive).await;
+        let run = daemon.run("{}").await;
+        assert_eq!(run["success"], false, "{run}");
+        assert_eq!(run["levels"]["study"]["deleted"], 0, "{run}");
+        let run = daemon.run("{\"allow_deletes\": true}").await;
+        assert_eq!(run["success"], true, "{run}");
+        site.assert_in_step("after the deletes were allowed").await;
+        daemon.stop().await;
+    }
 }
 
 #[tokio::test]
@@ -120,67 +130,76 @@ async fn a_transaction_that_commits_late_is_not_lost_however_long_it_took() {
 
 #[tokio::test]
 async fn without_an_index_new_rows_come_at_once_and_changed_ones_when_a_scan_is_due() {
-    let mut site = Site::new(Shape::release("5.34.3"), random::seed(165)).await;
-    generate::fill(&mut site.archive, 60).await;
-    let daemon = started(&mut site, "1s", LAZY).await;
-    // The first delta scans; the next one is due in hours.
-    let runs = |status: &serde_json::Value| status["last_result"]["success"] == true;
-    daemon.status_with("a delta", runs).await;
-    daemon.run("{}").await;
-    for _ in 0..3 {
-        Change::NewStudy.apply(&mut site.archive).await;
-        Change::NewPatient.apply(&mut site.archive).await;
+    for dialect in Dialect::SERVERS {
+        let mut site = Site::within(dialect, Shape::release("5.34.3"), random::seed(165)).await;
+        generate::fill(&mut site.archive, 60).await;
+        let daemon = started(&mut site, "1s", LAZY).await;
+        // The first delta scans; the next one is due in hours.
+        let runs = |status: &serde_json::Value| status["last_result"]["success"] == true;
+        daemon.status_with("a delta", runs).await;
+        daemon.run("{}").await;
+        for _ in 0..3 {
+            Change::NewStudy.apply(&mut site.archive).await;
+            Change::NewPatient.apply(&mut site.archive).await;
+        }
+        in_step_by_itself(&mut site, "new rows").await;
+        let pk = site.archive.db.numbers("SELECT max(pk) FROM study").await[0];
+        let time = site.archive.tick();
+        site.archive
+            .db
+            .run(&format!("UPDATE study SET study_desc = 'X', updated_time = '{time}' WHERE pk = 1 OR pk <> {pk}"))
+            .await;
+        // Somebody who asks for a run gets all of it.
+        daemon.run("{}").await;
+        site.assert_in_step("after a forced run").await;
+        daemon.stop().await;
     }
-    in_step_by_itself(&mut site, "new rows").await;
-    let pk = site.archive.db.numbers("SELECT max(pk) FROM study").await[0];
-    let time = site.archive.tick();
-    site.archive
-        .db
-        .run(&format!("UPDATE study SET study_desc = 'X', updated_time = '{time}' WHERE pk = 1 OR pk <> {pk}"))
-        .await;
-    // Somebody who asks for a run gets all of it.
-    daemon.run("{}").await;
-    site.assert_in_step("after a forced run").await;
-    daemon.stop().await;
 }
 
 #[tokio::test]
 async fn verify_finds_what_a_delta_cannot_see_and_writes_nothing() {
-    let mut site = Site::new(Shape::release("5.34.3"), random::seed(167)).await;
-    generate::fill(&mut site.archive, 40).await;
-    let daemon = started(&mut site, "1h", LAZY).await;
-    let verify = async |site: &Site| {
-        let mut command = program(site.folder.path());
-        let output = command.args(["verify", "--socket"]).arg(site.socket()).output().await.unwrap();
-        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
-    };
-    let (code, said) = verify(&site).await;
-    assert_eq!(code, Some(0), "{said}");
-    site.archive.db.run("UPDATE study SET access_control_id = 'SECRET' WHERE pk IN (SELECT min(pk) FROM study)").await;
-    let (code, said) = verify(&site).await;
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("1 differences") && said.contains("DIFFERENT"), "{said}");
-    assert!(!said.contains("SECRET"), "{said}");
-    assert!(site.verdict().await.is_err(), "nothing was written");
-    daemon.run("{\"mode\": \"full\"}").await;
-    let (code, said) = verify(&site).await;
-    assert_eq!(code, Some(0), "{said}");
-    daemon.stop().await;
+    for dialect in Dialect::SERVERS {
+        let mut site = Site::within(dialect, Shape::release("5.34.3"), random::seed(167)).await;
+        generate::fill(&mut site.archive, 40).await;
+        let daemon = started(&mut site, "1h", LAZY).await;
+        let verify = async |site: &Site| {
+            let mut command = program(site.folder.path());
+            let output = command.args(["verify", "--socket"]).arg(site.socket()).output().await.unwrap();
+            (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+        };
+        let (code, said) = verify(&site).await;
+        assert_eq!(code, Some(0), "{said}");
+        site.archive
+            .db
+            .run("UPDATE study SET access_control_id = 'SECRET' WHERE pk IN (SELECT min(pk) FROM study)")
+            .await;
+        let (code, said) = verify(&site).await;
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("1 differences") && said.contains("DIFFERENT"), "{said}");
+        assert!(!said.contains("SECRET"), "{said}");
+        assert!(site.verdict().await.is_err(), "nothing was written");
+        daemon.run("{\"mode\": \"full\"}").await;
+        let (code, said) = verify(&site).await;
+        assert_eq!(code, Some(0), "{said}");
+        daemon.stop().await;
+    }
 }
 
 #[tokio::test]
 async fn an_index_on_updated_time_is_used_at_every_run() {
-    let mut site = Site::new(Shape::release("5.35.0"), random::seed(166)).await;
-    generate::fill(&mut site.archive, 60).await;
-    for table in ["patient", "study", "series"] {
-        site.archive.db.run(&format!("CREATE INDEX ON {table} (updated_time, pk)")).await;
+    for dialect in Dialect::SERVERS {
+        let mut site = Site::within(dialect, Shape::release("5.35.0"), random::seed(166)).await;
+        generate::fill(&mut site.archive, 60).await;
+        for table in ["patient", "study", "series"] {
+            site.archive.db.run(&format!("CREATE INDEX {table}_by_time ON {table} (updated_time, pk)")).await;
+        }
+        let daemon = started(&mut site, "1s", LAZY).await;
+        for change in [Change::Rename, Change::SeriesAttributes, Change::StudyAttributes, Change::Rename] {
+            change.apply(&mut site.archive).await;
+            in_step_by_itself(&mut site, &format!("{change:?} with an index")).await;
+        }
+        daemon.stop().await;
     }
-    let daemon = started(&mut site, "1s", LAZY).await;
-    for change in [Change::Rename, Change::SeriesAttributes, Change::StudyAttributes, Change::Rename] {
-        change.apply(&mut site.archive).await;
-        in_step_by_itself(&mut site, &format!("{change:?} with an index")).await;
-    }
-    daemon.stop().await;
 }
 
 #[tokio::test]

@@ -86,13 +86,14 @@ pub(crate) struct Archive {
 }
 
 impl Archive {
-    /// An empty archive in a new database of the cluster, readable for [`READER`].
-    pub(crate) async fn postgres(cluster: &Cluster, database: &str, shape: Shape, seed: u64) -> Self {
+    /// An empty archive in a new database of a server, readable for [`READER`].
+    pub(crate) async fn on(cluster: &Cluster, dialect: Dialect, database: &str, shape: Shape, seed: u64) -> Self {
         cluster.create_database(database, "admin");
         let mut db = cluster.admin(database).await;
-        db.run(&shape.ddl(Dialect::Postgres)).await;
-        db.run(&format!("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {READER}")).await;
-        Self::new(db, shape, Dialect::Postgres, seed)
+        db.run(&shape.ddl(dialect)).await;
+        let tables = if dialect == Dialect::Mariadb { "*" } else { "ALL TABLES IN SCHEMA public" };
+        db.run(&format!("GRANT SELECT ON {tables} TO {READER}")).await;
+        Self::new(db, shape, dialect, seed)
     }
 
     /// An empty archive in a new file.
@@ -208,7 +209,7 @@ impl Archive {
             Val::Text(text) => format!("'{}'", text.replace('\'', "''")),
             Val::Bool(value) if self.dialect == Dialect::Postgres => value.to_string(),
             Val::Bool(value) => u8::from(*value).to_string(),
-            Val::Time(time) if self.dialect == Dialect::Postgres => format!("'{}'", time.format("%F %T%.6f")),
+            Val::Time(time) if self.dialect != Dialect::Sqlite => format!("'{}'", time.format("%F %T%.6f")),
             Val::Time(time) => format!("'{}'", time.format("%F %T%.3f")),
         }
     }

@@ -1,22 +1,23 @@
-//! Throw-away PostgreSQL clusters.
+//! Throw-away servers of PostgreSQL and of MariaDB.
 //!
-//! A cluster's parent is a small shell that waits on a pipe from the test process: when the process ends,
+//! A server's parent is a small shell that waits on a pipe from the test process: when the process ends,
 //! however it ends, the pipe closes, and the shell stops the server and removes its folder. That holds
 //! for one process with many tests (`cargo test`) as for a process per test (`cargo nextest`).
-//! Nothing is synced to the disk, but every commit is written: a killed server loses none.
 
 use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::db::Db;
+use super::product::{Product, as_server_user, other_user};
+use super::shape::Dialect;
 
 /// Logs in to archives; may only read.
 pub(crate) const READER: &str = "archive_reader";
@@ -25,52 +26,61 @@ pub(crate) const WRITER: &str = "rbac_writer";
 pub(crate) const READER_PASSWORD: &str = "s3cret-Reader-77f1";
 pub(crate) const WRITER_PASSWORD: &str = "s3cret-Writer-a90c";
 
-/// Runs a server until its standard input ends; the word "keep" there leaves the folder.
-const GUARD: &str = r#"
-trap "" INT HUP
-"$1/postgres" -D "$2/data" -p "$3" -c listen_addresses=127.0.0.1 -c "unix_socket_directories=$2" \
-    -c fsync=off -c full_page_writes=off -c max_connections=200 \
-    -c shared_buffers=64MB -c max_wal_size=4GB </dev/null >>"$2/log" 2>&1 &
+/// Around the start of the server: it runs until standard input ends; the word "keep" there leaves the
+/// folder.
+const GUARD: [&str; 2] = [
+    r#"trap "" INT HUP"#,
+    r#"
 server=$!
 word=; read -r word
-kill -QUIT "$server" 2>/dev/null
+kill "-$stop" "$server" 2>/dev/null
 wait "$server"
 [ "$word" = keep ] || { cd /; rm -rf "$2"; }
-"#;
+"#,
+];
 
 #[derive(Debug)]
 pub(crate) struct Cluster {
+    product: Product,
     folder: PathBuf,
     pub(crate) port: u16,
     guard: Mutex<Option<Child>>,
 }
 
-/// The cluster that the tests of this process share.
+/// The PostgreSQL cluster that the tests of this process share.
 pub(crate) fn shared() -> &'static Cluster {
     static SHARED: OnceLock<Cluster> = OnceLock::new();
     SHARED.get_or_init(Cluster::new)
 }
 
+/// The server for databases of that dialect that the tests of this process share.
+pub(crate) fn shared_for(dialect: Dialect) -> &'static Cluster {
+    static MARIADB: OnceLock<Cluster> = OnceLock::new();
+    match dialect {
+        Dialect::Mariadb => MARIADB.get_or_init(|| Cluster::of(Product::Mariadb)),
+        Dialect::Postgres | Dialect::Sqlite => shared(),
+    }
+}
+
 impl Cluster {
-    /// A running cluster with the two logins.
+    /// A running PostgreSQL cluster with the two logins.
     pub(crate) fn new() -> Self {
+        Self::of(Product::Postgres)
+    }
+
+    /// A running server with the two logins.
+    pub(crate) fn of(product: Product) -> Self {
         let folder = new_folder();
-        let made = as_server_user(&programs().join("initdb"))
-            .args(["--no-sync", "-U", "admin", "-E", "UTF8", "--locale=C.UTF-8"])
-            .args(["--auth-local=trust", "--auth-host=scram-sha-256", "-D"])
-            .arg(folder.join("data"))
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        let cluster = Self { folder, port: free_port(), guard: Mutex::new(None) };
+        product.install(&folder);
+        let cluster = Self { product, folder, port: free_port(), guard: Mutex::new(None) };
         cluster.start();
-        cluster.admin_sql(
-            "postgres",
-            &format!(
-                "CREATE ROLE {READER} LOGIN PASSWORD '{READER_PASSWORD}'; \
-                 CREATE ROLE {WRITER} LOGIN PASSWORD '{WRITER_PASSWORD}';"
-            ),
-        );
+        let make = match product {
+            Product::Postgres => ["CREATE ROLE", "LOGIN PASSWORD"],
+            Product::Mariadb => ["CREATE USER", "IDENTIFIED BY"],
+        };
+        for (login, password) in [(READER, READER_PASSWORD), (WRITER, WRITER_PASSWORD)] {
+            cluster.admin_sql(&format!("{} {login} {} '{password}'", make[0], make[1]));
+        }
         cluster
     }
 
@@ -79,14 +89,16 @@ impl Cluster {
         let mut guard = self.guard.lock().unwrap();
         assert!(guard.is_none(), "the cluster runs already");
         let mut shell = as_server_user(Path::new("/bin/sh"));
-        shell.args(["-c", GUARD, "guard"]).arg(programs()).arg(&self.folder).arg(self.port.to_string());
+        let script = [GUARD[0], self.product.start(), GUARD[1]].concat();
+        shell.args(["-c", &script, "guard"]);
+        shell.arg(self.product.programs()).arg(&self.folder).arg(self.port.to_string());
         let child = shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         *guard = Some(child.spawn().unwrap());
         drop(guard);
         let start = Instant::now();
         while !self.answers() {
             let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-            assert!(start.elapsed() < Duration::from_secs(60), "PostgreSQL does not start: {log}");
+            assert!(start.elapsed() < Duration::from_secs(60), "{} does not start: {log}", self.product.name());
             std::thread::sleep(Duration::from_millis(30));
         }
     }
@@ -107,10 +119,11 @@ impl Cluster {
 
     /// Ends the sessions and the server in an orderly way, as an operator does; its data stay.
     pub(crate) fn stop(&self) {
-        kill_process(self.server(), Signal::INT).unwrap();
+        let orderly = if self.product == Product::Postgres { Signal::INT } else { Signal::TERM };
+        kill_process(self.server(), orderly).unwrap();
         let start = Instant::now();
-        while self.folder.join("data/postmaster.pid").exists() {
-            assert!(start.elapsed() < Duration::from_secs(60), "PostgreSQL does not stop");
+        while self.pid_file().exists() {
+            assert!(start.elapsed() < Duration::from_secs(60), "{} does not stop", self.product.name());
             std::thread::sleep(Duration::from_millis(10));
         }
         self.kill();
@@ -136,17 +149,21 @@ impl Cluster {
         }
     }
 
+    fn pid_file(&self) -> PathBuf {
+        self.folder.join(if self.product == Product::Postgres { "data/postmaster.pid" } else { "pid" })
+    }
+
     fn server(&self) -> Pid {
-        let file = std::fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap();
+        let file = std::fs::read_to_string(self.pid_file()).unwrap();
         let pid = file.lines().next().and_then(|line| line.trim().parse().ok());
         pid.and_then(Pid::from_raw).expect("the server's process")
     }
 
-    /// A copy of the cluster that follows it, on the same port: to be started when the original is down.
+    /// A copy of a PostgreSQL cluster that follows it, on the same port: to be started when the original is down.
     /// It can only be read until [`Cluster::promote`].
     pub(crate) fn replica(&self) -> Self {
         let folder = new_folder();
-        let copied = as_server_user(&programs().join("pg_basebackup"))
+        let copied = as_server_user(&self.product.programs().join("pg_basebackup"))
             .args(["-U", "admin", "-p", &self.port.to_string(), "-c", "fast", "-X", "stream", "-R", "-h"])
             .arg(&self.folder)
             .arg("-D")
@@ -154,43 +171,63 @@ impl Cluster {
             .output()
             .unwrap();
         assert!(copied.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&copied.stderr));
-        Self { folder, port: self.port, guard: Mutex::new(None) }
+        Self { product: self.product, folder, port: self.port, guard: Mutex::new(None) }
     }
 
     /// Makes a replica the one that is written to.
     pub(crate) fn promote(&self) {
-        self.admin_sql("postgres", "SELECT pg_promote()");
+        self.admin_sql("SELECT pg_promote()");
     }
 
     /// Makes an empty database.
     pub(crate) fn create_database(&self, name: &str, owner: &str) {
-        self.admin_sql("postgres", &format!("CREATE DATABASE {name} OWNER {owner}"));
+        match self.product {
+            Product::Postgres => self.admin_sql(&format!("CREATE DATABASE {name} OWNER {owner}")),
+            Product::Mariadb if owner == "admin" => self.admin_sql(&format!("CREATE DATABASE {name}")),
+            Product::Mariadb => {
+                self.admin_sql(&format!("CREATE DATABASE {name}; GRANT ALL ON {name}.* TO {owner}"));
+            }
+        }
     }
 
     /// An administrator's session.
     pub(crate) async fn admin(&self, database: &str) -> Db {
-        Db::postgres(&self.folder, self.port, "admin", database).await
+        match self.product {
+            Product::Postgres => Db::postgres(&self.folder, self.port, "admin", database).await,
+            Product::Mariadb => Db::mariadb(&self.folder.join("socket"), database).await,
+        }
     }
 
     /// The URL that the program gets, without the password.
     pub(crate) fn url(&self, role: &str, database: &str) -> String {
-        format!("postgres://{role}@127.0.0.1:{}/{database}", self.port)
+        let scheme = match self.product {
+            Product::Postgres => "postgres",
+            // One scheme on each side: the two mean the same.
+            Product::Mariadb if role == READER => "mariadb",
+            Product::Mariadb => "mysql",
+        };
+        format!("{scheme}://{role}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// The same URL through MariaDB's local socket.
+    pub(crate) fn socket_url(&self, url: &str) -> String {
+        let local = url.replace(&format!("127.0.0.1:{}", self.port), "localhost");
+        format!("{local}?socket={}", self.folder.join("socket").display())
     }
 
     fn answers(&self) -> bool {
-        self.psql("postgres").args(["-c", "SELECT 1"]).output().unwrap().status.success()
+        let client = self.product.client(&self.folder, self.port, self.first_database(), "SELECT 1").output();
+        client.unwrap().status.success()
     }
 
     /// SQL of the administrator, outside of any asynchronous runtime.
-    pub(crate) fn admin_sql(&self, database: &str, sql: &str) {
-        let done = self.psql(database).args(["-v", "ON_ERROR_STOP=1", "-c", sql]).output().unwrap();
+    pub(crate) fn admin_sql(&self, sql: &str) {
+        let done = self.product.client(&self.folder, self.port, self.first_database(), sql).output().unwrap();
         assert!(done.status.success(), "{sql}: {}", String::from_utf8_lossy(&done.stderr));
     }
 
-    fn psql(&self, database: &str) -> Command {
-        let mut psql = Command::new(programs().join("psql"));
-        psql.args(["-X", "-q", "-U", "admin", "-d", database, "-p", &self.port.to_string(), "-h"]).arg(&self.folder);
-        psql
+    fn first_database(&self) -> &'static str {
+        if self.product == Product::Postgres { "postgres" } else { "mysql" }
     }
 }
 
@@ -205,7 +242,7 @@ impl Drop for Cluster {
 }
 
 fn new_folder() -> PathBuf {
-    let folder = tempfile::Builder::new().prefix("rbac-sync-pg-").tempdir().unwrap().keep();
+    let folder = tempfile::Builder::new().prefix("rbac-sync-db-").tempdir().unwrap().keep();
     give_to_server(&folder);
     folder
 }
@@ -233,38 +270,4 @@ fn children(parent: Pid) -> Vec<Pid> {
 /// A port of the loopback address that nobody uses now.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// The folder with the newest server's programs.
-fn programs() -> &'static Path {
-    static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAMS.get_or_init(|| {
-        let versions = std::fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL's server is installed");
-        let newest = versions.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<u32>().ok()).max();
-        PathBuf::from(format!("/usr/lib/postgresql/{}/bin", newest.expect("a version of PostgreSQL")))
-    })
-}
-
-/// PostgreSQL refuses to run as root; then it runs as the user of its package.
-fn other_user() -> Option<(u32, u32)> {
-    if !rustix::process::getuid().is_root() {
-        return None;
-    }
-    let id = |flag| {
-        let output = Command::new("id").args([flag, "postgres"]).output().unwrap();
-        String::from_utf8(output.stdout).unwrap().trim().parse().expect("the user postgres exists")
-    };
-    Some((id("-u"), id("-g")))
-}
-
-fn as_server_user(program: &Path) -> Command {
-    let mut command = if let Some((uid, gid)) = other_user() {
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid", &uid.to_string(), "--regid", &gid.to_string(), "--init-groups", "--"]).arg(program);
-        command
-    } else {
-        Command::new(program)
-    };
-    command.current_dir("/");
-    command
 }

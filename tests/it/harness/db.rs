@@ -1,11 +1,12 @@
-//! A session of the tests in either database; every value is read as text.
+//! A session of the tests in any database; every value is read as text.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow};
-use sqlx::{AssertSqlSafe, Column, ConnectOptions, Row, ValueRef, raw_sql};
+use sqlx::{AssertSqlSafe, Column, ConnectOptions, Row, TypeInfo, ValueRef, raw_sql};
 
 /// One row: column to text, `None` for NULL.
 pub(crate) type Cells = BTreeMap<String, Option<String>>;
@@ -13,6 +14,7 @@ pub(crate) type Cells = BTreeMap<String, Option<String>>;
 #[derive(Debug)]
 pub(crate) enum Db {
     Postgres(PgConnection),
+    Mariadb(MySqlConnection),
     Sqlite(SqliteConnection),
     /// One of several writers: when its transaction loses against another's, the rest of it is not asked
     /// any more and answers nothing, until [`Db::lost`] is called.
@@ -23,6 +25,14 @@ impl Db {
     pub(crate) async fn postgres(socket: &Path, port: u16, user: &str, database: &str) -> Self {
         let options = PgConnectOptions::new_without_pgpass().socket(socket).port(port).username(user);
         Self::Postgres(options.database(database).connect().await.unwrap())
+    }
+
+    pub(crate) async fn mariadb(socket: &Path, database: &str) -> Self {
+        let options = MySqlConnectOptions::new().socket(socket).username("root").database(database);
+        let mut db = Self::Mariadb(options.connect().await.unwrap());
+        // A backslash in a text stands for itself, as in the other databases.
+        db.run("SET sql_mode = 'STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES'").await;
+        db
     }
 
     /// Opens or creates a file.
@@ -53,6 +63,7 @@ impl Db {
         let statements = AssertSqlSafe(sql.to_owned());
         match self {
             Self::Postgres(session) => raw_sql(statements).execute(session).await.map(|_| ()),
+            Self::Mariadb(session) => raw_sql(statements).execute(session).await.map(|_| ()),
             Self::Sqlite(session) => raw_sql(statements).execute(session).await.map(|_| ()),
             Self::Contending(_, Some(_)) => Ok(()),
             Self::Contending(session, None) => Box::pin(session.try_run(sql)).await,
@@ -71,6 +82,9 @@ impl Db {
         match self {
             Self::Postgres(session) => {
                 raw_sql(query).fetch_all(session).await.map(|rows| rows.iter().map(postgres_cells).collect())
+            }
+            Self::Mariadb(session) => {
+                raw_sql(query).fetch_all(session).await.map(|rows| rows.iter().map(mariadb_cells).collect())
             }
             Self::Sqlite(session) => {
                 raw_sql(query).fetch_all(session).await.map(|rows| rows.iter().map(sqlite_cells).collect())
@@ -103,6 +117,7 @@ impl Db {
     pub(crate) async fn tables(&mut self) -> BTreeSet<String> {
         let sql = match self {
             Self::Postgres(_) => "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()",
+            Self::Mariadb(_) => "SELECT table_name FROM information_schema.tables WHERE table_schema = database()",
             Self::Sqlite(_) => "SELECT name FROM sqlite_master WHERE type = 'table'",
             Self::Contending(session, _) => return Box::pin(session.tables()).await,
         };
@@ -128,6 +143,19 @@ fn postgres_cells(row: &PgRow) -> Cells {
         let value = row.try_get_raw(column.ordinal()).unwrap();
         let text = if value.is_null() { None } else { Some(value.as_str().unwrap().to_owned()) };
         (column.name().to_owned(), text)
+    };
+    row.columns().iter().map(cell).collect()
+}
+
+/// As with PostgreSQL, but a bit comes as a byte.
+fn mariadb_cells(row: &MySqlRow) -> Cells {
+    let cell = |column: &sqlx::mysql::MySqlColumn| {
+        let bytes: Option<Vec<u8>> = row.try_get_unchecked(column.ordinal()).unwrap();
+        let text = |bytes: Vec<u8>| match column.type_info().name() {
+            "BIT" => bytes[0].to_string(),
+            _ => String::from_utf8(bytes).unwrap(),
+        };
+        (column.name().to_owned(), bytes.map(text))
     };
     row.columns().iter().map(cell).collect()
 }

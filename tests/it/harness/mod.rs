@@ -11,6 +11,7 @@ pub(crate) mod http;
 pub(crate) mod mutate;
 pub(crate) mod names;
 pub(crate) mod oracle;
+pub(crate) mod product;
 pub(crate) mod random;
 pub(crate) mod shape;
 pub(crate) mod site;

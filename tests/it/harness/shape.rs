@@ -19,6 +19,7 @@ pub(crate) const NAME_COLUMNS: [[&str; 5]; 3] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
     Postgres,
+    Mariadb,
     Sqlite,
 }
 
@@ -157,6 +158,7 @@ impl Shape {
         for table in &self.tables {
             let name = &table.name;
             let mut parts: Vec<String> = Vec::new();
+            let mut behind: Vec<String> = Vec::new();
             for column in &table.columns {
                 let foreign = column.references.as_ref().filter(|(other, _)| self.table(other).is_some());
                 let mut part = format!("{} {}", column.name, dialect.kind(&column.kind));
@@ -167,35 +169,60 @@ impl Shape {
                     _ => "",
                 };
                 if let Some((other, target)) = foreign {
+                    let key = format!("FOREIGN KEY ({}) REFERENCES {other}({target})", column.name);
                     match dialect {
                         Dialect::Sqlite => write!(part, " REFERENCES {other}({target})").unwrap(),
-                        Dialect::Postgres => writeln!(
-                            keys,
-                            "ALTER TABLE {name} ADD FOREIGN KEY ({}) REFERENCES {other}({target});",
-                            column.name
-                        )
-                        .unwrap(),
+                        Dialect::Mariadb => behind.push(key),
+                        Dialect::Postgres => writeln!(keys, "ALTER TABLE {name} ADD {key};").unwrap(),
                     }
                 }
                 parts.push(part);
             }
             let together = table.columns.iter().filter(|column| column.key.starts_with("unique("));
             parts.extend(together.map(|column| column.key.to_uppercase()));
-            writeln!(ddl, "CREATE TABLE {name} ({});", parts.join(", ")).unwrap();
-            for column in
-                table.columns.iter().filter(|column| column.indexed && !["pk", "unique"].contains(&column.key.as_str()))
-            {
-                writeln!(ddl, "CREATE INDEX {name}_{0}_idx ON {name}({0});", column.name).unwrap();
+            let indexed = |column: &&Column| column.indexed && !["pk", "unique"].contains(&column.key.as_str());
+            for column in table.columns.iter().filter(indexed) {
+                match dialect {
+                    Dialect::Mariadb if column.kind.starts_with("character") => {
+                        behind.push(format!("INDEX ({}(64))", column.name));
+                    }
+                    Dialect::Mariadb => behind.push(format!("INDEX ({})", column.name)),
+                    Dialect::Postgres | Dialect::Sqlite => {
+                        writeln!(keys, "CREATE INDEX {name}_{0}_idx ON {name}({0});", column.name).unwrap();
+                    }
+                }
             }
+            parts.extend(behind);
+            writeln!(ddl, "CREATE TABLE {name} ({});", parts.join(", ")).unwrap();
         }
-        ddl + &keys
+        match dialect {
+            // Tables may refer to later ones.
+            Dialect::Mariadb => format!("SET foreign_key_checks = 0; {ddl} SET foreign_key_checks = 1"),
+            Dialect::Postgres | Dialect::Sqlite => ddl + &keys,
+        }
     }
 }
 
 impl Dialect {
+    /// The databases with logins, which all scenarios are played on.
+    pub(crate) const SERVERS: [Self; 2] = [Self::Postgres, Self::Mariadb];
+
+    /// The type as this dialect has it. The facts are PostgreSQL's: the catalogues of archives in MySQL and
+    /// MariaDB differ from them in nothing but this and the length of prefixes in indexes.
     fn kind(self, postgres: &str) -> &str {
         match self {
             Self::Postgres => postgres,
+            Self::Mariadb => match postgres {
+                "bigint" => "bigint(20)",
+                "integer" => "int(11)",
+                "smallint" => "tinyint(4)",
+                "boolean" => "bit(1)",
+                "character varying(255)" => "varchar(255)",
+                // Of old installations, and of upgraded ones: whole seconds.
+                "timestamp without time zone" => "datetime",
+                "timestamp(6) without time zone" => "datetime(6)",
+                other => panic!("a type that no archive has: {other}"),
+            },
             Self::Sqlite if postgres.starts_with("timestamp") => "timestamp",
             Self::Sqlite if postgres.starts_with("character") => "text",
             Self::Sqlite => postgres,

@@ -47,6 +47,7 @@ pub(crate) struct Site {
     pub(crate) folder: TempDir,
     pub(crate) source_url: String,
     target: Place,
+    source_cluster: &'static Cluster,
     target_cluster: &'static Cluster,
     seen: Seen,
 }
@@ -60,13 +61,18 @@ pub(crate) struct Once {
 }
 
 impl Site {
-    /// Both databases in the shared cluster.
+    /// Both databases in the shared server of that dialect.
+    pub(crate) async fn within(dialect: Dialect, shape: Shape, seed: u64) -> Self {
+        Self::between(dialect, dialect, shape, seed).await
+    }
+
+    /// Both databases in the shared PostgreSQL cluster.
     pub(crate) async fn new(shape: Shape, seed: u64) -> Self {
         Self::between(Dialect::Postgres, Dialect::Postgres, shape, seed).await
     }
 
     pub(crate) async fn between(source: Dialect, target: Dialect, shape: Shape, seed: u64) -> Self {
-        Self::on(cluster::shared(), cluster::shared(), source, target, shape, seed).await
+        Self::on(cluster::shared_for(source), cluster::shared_for(target), source, target, shape, seed).await
     }
 
     /// A site whose target's cluster may be stopped.
@@ -83,8 +89,8 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         let name = format!("archive_{number}");
         let (archive, source_url) = match source {
-            Dialect::Postgres => {
-                (Archive::postgres(source_cluster, &name, shape, seed).await, source_cluster.url(READER, &name))
+            Dialect::Postgres | Dialect::Mariadb => {
+                (Archive::on(source_cluster, source, &name, shape, seed).await, source_cluster.url(READER, &name))
             }
             Dialect::Sqlite => {
                 let path = folder.path().join("archive.db");
@@ -92,7 +98,7 @@ impl Site {
             }
         };
         let target = match target {
-            Dialect::Postgres => {
+            Dialect::Postgres | Dialect::Mariadb => {
                 let name = format!("rbac_{number}");
                 target_cluster.create_database(&name, WRITER);
                 Place::Cluster { url: target_cluster.url(WRITER, &name), name }
@@ -111,7 +117,8 @@ impl Site {
             level: "debug",
             more: String::new(),
         };
-        let site = Self { archive, settings, folder, source_url, target, target_cluster, seen: Seen::default() };
+        let seen = Seen::default();
+        let site = Self { archive, settings, folder, source_url, target, source_cluster, target_cluster, seen };
         site.configure();
         site
     }
@@ -191,7 +198,7 @@ impl Site {
     /// Another session in the archive, as its administrator.
     pub(crate) async fn archive_session(&self) -> Db {
         let name = self.source_url.rsplit('/').next().and_then(|rest| rest.split('?').next()).unwrap();
-        cluster::shared().admin(name).await
+        self.source_cluster.admin(name).await
     }
 
     pub(crate) async fn daemon(&self) -> Daemon {
