@@ -38,7 +38,7 @@ fn serves(status: &Value) -> bool {
 
 #[tokio::test]
 async fn the_second_waits_says_so_and_takes_over_when_the_first_ends_or_is_killed() {
-    for (target, seed) in [(Dialect::Postgres, 141), (Dialect::Sqlite, 142)] {
+    for (target, seed) in [(Dialect::Postgres, 141), (Dialect::Mariadb, 143), (Dialect::Sqlite, 142)] {
         let mut site = site(target, random::seed(seed)).await;
         let first = Daemon::beside(&site, "first").await;
         first.status_with("the first serves", serves).await;
