@@ -177,7 +177,7 @@ async fn count(site: &Site, table: &str) -> i64 {
 
 #[tokio::test]
 async fn a_source_that_is_not_configured_is_told_about_and_forgotten_only_on_demand() {
-    for (target, seed) in [(Dialect::Postgres, 165), (Dialect::Sqlite, 166)] {
+    for (target, seed) in [(Dialect::Postgres, 165), (Dialect::Mariadb, 167), (Dialect::Sqlite, 166)] {
         let seed = random::seed(seed);
         let mut two = Two::new(cluster::shared(), target, seed).await;
         generate::fill(&mut two.other, 1500).await;

@@ -38,7 +38,7 @@ fn serves(status: &Value) -> bool {
 
 #[tokio::test]
 async fn the_second_waits_says_so_and_takes_over_when_the_first_ends_or_is_killed() {
-    for (target, seed) in [(Dialect::Postgres, 141), (Dialect::Sqlite, 142)] {
+    for (target, seed) in [(Dialect::Postgres, 141), (Dialect::Mariadb, 143), (Dialect::Sqlite, 142)] {
         let mut site = site(target, random::seed(seed)).await;
         let first = Daemon::beside(&site, "first").await;
         first.status_with("the first serves", serves).await;
@@ -92,7 +92,7 @@ async fn waits_as_it_should(standby: &Daemon) {
 
 #[tokio::test]
 async fn once_beside_a_daemon_is_refused_unless_it_is_a_dry_run() {
-    for (target, seed) in [(Dialect::Postgres, 143), (Dialect::Sqlite, 144)] {
+    for (target, seed) in [(Dialect::Postgres, 143), (Dialect::Mariadb, 152), (Dialect::Sqlite, 144)] {
         let site = site(target, random::seed(seed)).await;
         let daemon = site.daemon().await;
         daemon.status_with("the daemon serves", serves).await;
@@ -287,7 +287,7 @@ async fn a_daemon_that_is_stopped_in_its_tracks_is_replaced_and_wakes_up_as_a_st
 #[tokio::test]
 async fn daemons_are_killed_and_take_turns_and_nothing_is_lost_or_doubled() {
     let kills = std::env::var("RBAC_SYNC_TEST_KILLS").ok().map_or(12, |text| text.parse().expect("a number"));
-    for (target, seed) in [(Dialect::Postgres, 150), (Dialect::Sqlite, 151)] {
+    for (target, seed) in [(Dialect::Postgres, 150), (Dialect::Mariadb, 153), (Dialect::Sqlite, 151)] {
         let seed = random::seed(seed);
         let mut site = site(target, seed).await;
         let mut random = Random::new(seed);
