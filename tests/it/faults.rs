@@ -258,21 +258,21 @@ async fn take_all_connections(cluster: &Cluster, role: &str) -> Vec<PgConnection
     let password = if role == READER { cluster::READER_PASSWORD } else { cluster::WRITER_PASSWORD };
     let options = options.password(password).database("postgres");
     let mut taken = Vec::new();
-    let mut refusals = 0;
-    // The daemon may be faster in taking back what it lost, but not for ever.
-    while refusals < 5 {
-        match options.connect().await {
-            Ok(connection) => {
-                taken.push(connection);
-                refusals = 0;
-            }
-            Err(_) => {
-                refusals += 1;
-                admin
-                    .run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'rbac-sync'")
-                    .await;
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
+    let theirs = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rbac-sync'";
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'rbac-sync'";
+    // The daemon takes back what it lost until there is nothing to take. A session that is about to log in
+    // is not shown yet, so "none" has to last.
+    let mut none = 0;
+    while none < 5 {
+        if let Ok(connection) = options.connect().await {
+            taken.push(connection);
+            none = 0;
+        } else if admin.numbers(theirs).await[0] == 0 {
+            none += 1;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        } else {
+            admin.run(end).await;
+            none = 0;
         }
     }
     taken
