@@ -65,7 +65,7 @@ pub fn log_panics() {
         let message = panic.payload().downcast_ref::<&'static str>().copied();
         let location = panic.location().map(ToString::to_string);
         let backtrace = std::backtrace::Backtrace::capture();
-        tracing::error!(location, message = message.unwrap_or("(withheld)"), %backtrace, "panicked");
+        tracing::error!(location, panic = message.unwrap_or("(withheld)"), %backtrace, "panicked");
     }));
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 use super::wire::{Health, Part, Ready};
+use crate::history::RunRecord;
 use crate::supervisor::{ConfigStatus, Reachability, Snapshot, SourceStatus, Status};
 
 /// A scheduled run that is later than this without any run under way means that the timer hangs.
@@ -13,16 +14,11 @@ const OVERDUE: TimeDelta = TimeDelta::seconds(60);
 /// `GET /health`. `alive`: the supervisor is there.
 pub(super) fn health(snapshot: &Snapshot, alive: bool, now: DateTime<Utc>) -> Health {
     let status = &snapshot.status;
-    let part = |source: &SourceStatus| match &source.reachability {
-        // A standby asks no source; that is as it should be.
-        Reachability { reachable: None, .. } if status.standby => Part { ok: true, detail: "not asked".into() },
-        state => database(state),
-    };
     let source: BTreeMap<String, Part> =
-        status.sources.iter().map(|source| (source.name.clone(), part(source))).collect();
+        status.sources.iter().map(|one| (one.name.clone(), source_part(status, &one.reachability))).collect();
     let scheduler = scheduler(status, alive, now);
     let target = database(&status.target);
-    let last_run = last_run(status);
+    let last_run = last_run(snapshot);
     let configuration = configuration(&status.config);
     let ok = scheduler.ok && source.values().all(|part| part.ok) && target.ok && last_run.ok && configuration.ok;
     Health { ok, scheduler, source, target, last_run, configuration }
@@ -40,8 +36,9 @@ pub(super) fn ready(snapshot: &Snapshot, alive: bool) -> Ready {
         return Ready { ready: false, missing };
     }
     for source in &status.sources {
-        if source.reachability.reachable != Some(true) {
-            missing.push(format!("source {}: {}", source.name, database(&source.reachability).detail));
+        let part = source_part(status, &source.reachability);
+        if !part.ok {
+            missing.push(format!("source {}: {}", source.name, part.detail));
         }
     }
     if status.target.reachable != Some(true) {
@@ -75,6 +72,16 @@ fn standby(status: &Status) -> String {
     format!("standby: another daemon serves this target ({holder})")
 }
 
+/// Runs ask a source. A daemon that was paused before it started, and a standby, have none to do, and
+/// nothing is missing.
+fn source_part(status: &Status, state: &Reachability) -> Part {
+    match (&status.pause, state.reachable) {
+        (_, None) if status.standby => Part { ok: true, detail: "not asked by a standby".into() },
+        (Some(_), None) => Part { ok: true, detail: "not asked while paused".into() },
+        _ => database(state),
+    }
+}
+
 fn database(state: &Reachability) -> Part {
     let since = state.since.map_or_else(String::new, |since| format!(" since {}", time(since)));
     match (state.reachable, &state.error) {
@@ -85,16 +92,24 @@ fn database(state: &Reachability) -> Part {
     }
 }
 
-fn last_run(status: &Status) -> Part {
-    match &status.last_result {
-        None => Part { ok: true, detail: "no run has ended yet".into() },
-        Some(run) if run.success => {
-            Part { ok: true, detail: format!("succeeded: {} rows compared in {} ms", run.processed, run.duration_ms) }
-        }
-        Some(run) => {
-            Part { ok: false, detail: format!("failed: {}", run.error.as_deref().unwrap_or("no reason is known")) }
-        }
+/// Each source's own latest run counts: with several, the latest of all would hide one that fails. One
+/// that was cancelled and a dry run say nothing about the others.
+fn last_run(snapshot: &Snapshot) -> Part {
+    let counts = |run: &RunRecord| !run.dry_run && !run.is_cancelled();
+    let latest = |source: &SourceStatus| snapshot.history.iter().find(|run| run.source == source.name && counts(run));
+    let failed = snapshot.status.sources.iter().filter_map(latest).filter(|run| run.success == Some(false));
+    let failing: Vec<String> = failed
+        .map(|run| format!("{} failed: {}", run.source, run.error.as_deref().unwrap_or("no reason is known")))
+        .collect();
+    if !failing.is_empty() {
+        return Part { ok: false, detail: failing.join("; ") };
     }
+    let detail = match &snapshot.status.last_result {
+        None => "no run has ended yet".into(),
+        Some(run) if run.success => format!("succeeded: {} rows compared in {} ms", run.processed, run.duration_ms),
+        Some(run) => format!("ended early: {}", run.error.as_deref().unwrap_or("no reason is known")),
+    };
+    Part { ok: true, detail }
 }
 
 fn configuration(config: &ConfigStatus) -> Part {
@@ -115,8 +130,11 @@ fn time(time: DateTime<Utc>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::api::testing::{at, snapshot};
+    use crate::api::testing::{at, record, snapshot};
+    use crate::schedule::Pause;
 
     #[test]
     fn a_quiet_daemon_is_healthy_and_ready() {
@@ -141,15 +159,63 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_run_and_a_refused_reload_are_unhealthy_but_ready() {
+    fn a_source_that_a_pause_kept_from_being_asked_is_not_missing() {
         let mut snapshot = snapshot();
-        let result = snapshot.status.last_result.as_mut().expect("the fixture has one");
-        (result.success, result.error) = (false, Some("the brake".into()));
+        snapshot.status.sources[0].reachability = Reachability { reachable: None, error: None, since: None };
+        assert!(!ready(&snapshot, true).ready);
+        (snapshot.status.paused, snapshot.status.pause) =
+            (true, Some(Pause { reason: None, since: at(50), until: None }));
+        let health = health(&snapshot, true, at(100));
+        assert!(health.ok && health.source["main"].detail == "not asked while paused", "{health:?}");
+        assert_eq!(ready(&snapshot, true), Ready { ready: true, missing: vec![] });
+    }
+
+    #[test]
+    fn a_refused_reload_is_unhealthy_but_ready() {
+        let mut snapshot = snapshot();
         snapshot.status.config.last_reload_successful = false;
         snapshot.status.config.errors = vec!["rbac-sync.toml:1:1: no".into()];
         let health = health(&snapshot, true, at(100));
-        assert!(!health.last_run.ok && !health.configuration.ok);
+        assert!(!health.ok && !health.configuration.ok);
         assert!(ready(&snapshot, true).ready);
+    }
+
+    /// A snapshot with these runs, the newest first.
+    fn after(runs: impl IntoIterator<Item = RunRecord>) -> Snapshot {
+        let history: Vec<_> = runs.into_iter().map(Arc::new).collect();
+        let last = &history[0];
+        let mut snapshot = snapshot();
+        let result = snapshot.status.last_result.as_mut().expect("the fixture has one");
+        (result.success, result.error) = (last.success == Some(true), last.error.clone());
+        Snapshot { history: Arc::new(history), ..snapshot }
+    }
+
+    fn failed(error: &str) -> RunRecord {
+        RunRecord { success: Some(false), error: Some(error.into()), ..record(2) }
+    }
+
+    #[test]
+    fn a_source_whose_latest_run_failed_is_unhealthy_but_ready() {
+        let snapshot = after([failed("run: the brake"), record(1)]);
+        let last_run = health(&snapshot, true, at(100)).last_run;
+        assert_eq!((last_run.ok, last_run.detail.as_str()), (false, "main failed: run: the brake"));
+        assert!(ready(&snapshot, true).ready);
+    }
+
+    #[test]
+    fn a_source_that_fails_is_not_hidden_by_another_one_that_ran_later() {
+        let mut snapshot = after([record(3), RunRecord { source: "two".into(), ..failed("run: the brake") }]);
+        let two = SourceStatus { name: "two".into(), ..snapshot.status.sources[0].clone() };
+        snapshot.status.sources.push(two);
+        assert_eq!(health(&snapshot, true, at(100)).last_run.detail, "two failed: run: the brake");
+    }
+
+    #[test]
+    fn a_cancelled_run_and_a_dry_run_neither_fail_nor_heal() {
+        for run in [failed("run: cancelled"), RunRecord { dry_run: true, ..failed("run: the brake") }] {
+            assert!(health(&after([run.clone(), record(1)]), true, at(100)).ok);
+            assert!(!health(&after([run, failed("source: gone")]), true, at(100)).ok);
+        }
     }
 
     #[test]

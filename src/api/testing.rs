@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::App;
 use crate::config::{
-    Config, Deletes, Dialect, Endpoint, LogConfig, LogFormat, MaxDeletes, SocketConfig, SourceConfig, SourceName,
+    Config, Deletes, Dialect, Endpoint, LogConfig, LogFormat, MaxDeletes, Pace, SocketConfig, SourceConfig, SourceName,
     TargetConfig,
 };
 use crate::engine::{Counts, Levels, Mode};
@@ -60,6 +60,7 @@ pub(crate) fn config() -> Config {
             endpoint: endpoint.clone(),
             time_zone: chrono_tz::UTC,
             overlap: Duration::from_secs(360),
+            pace: Pace::default(),
         }],
         target: TargetConfig {
             endpoint,
@@ -91,6 +92,7 @@ pub(crate) fn snapshot() -> Snapshot {
             name: "main".into(),
             reachability: up.clone(),
             last_success: Some(at(3)),
+            verified_since: Some(at(2)),
             consecutive_failures: 0,
             next_run: Some(at(1_000_000_000)),
         }],

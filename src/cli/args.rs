@@ -57,6 +57,8 @@ pub(super) enum Command {
     Reload(ClientArgs),
     /// Say whether each part is well
     Health(ClientArgs),
+    /// Compare everything now, write nothing, and print the differences by kind
+    Verify(VerifyArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -190,6 +192,15 @@ pub(super) struct RunArgs {
     /// Wait until the run has ended, at most for this time, and print its result
     #[arg(long, value_name = "DURATION", num_args = 0..=1, value_parser = duration)]
     pub(super) wait: Option<Option<Duration>>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    #[command(flatten)]
+    pub(super) client: ClientArgs,
+    /// Only this source
+    #[arg(long, value_name = "NAME")]
+    pub(super) source: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -112,13 +112,10 @@ async fn run_one(
     cancel: &CancellationToken,
 ) -> RunRecord {
     let settings = Settings {
-        source: source.name.clone(),
         mode: options.mode.into(),
         dry_run: options.dry_run,
         allow_deletes: options.allow_deletes,
-        overlap: source.overlap,
-        deletes: config.target.deletes,
-        max_deletes: config.target.max_deletes,
+        ..Settings::new(source, &config.target)
     };
     let started = Utc::now();
     let clock = std::time::Instant::now();

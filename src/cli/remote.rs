@@ -6,11 +6,12 @@ use hyper::Method;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::args::{ClientArgs, HistoryArgs, PauseArgs, RunArgs, ScheduleArgs, ScheduleChange};
+use super::args::{ClientArgs, HistoryArgs, PauseArgs, RunArgs, ScheduleArgs, ScheduleChange, VerifyArgs};
 use super::client::{Client, Reply};
 use super::exit::{Exit, Failure};
 use super::{print, show};
 use crate::api::wire::{Cancelled, Health, Paused, RunAccepted, RunBody, Runs, ScheduleBody};
+use crate::engine::Mode;
 use crate::history::RunRecord;
 use crate::supervisor::{ReloadOutcome, Schedule, Status};
 
@@ -37,6 +38,53 @@ pub(super) async fn run(args: &RunArgs) -> Outcome {
     let Some(limit) = args.wait else {
         return answer(&args.client, &reply, |_: RunAccepted| show::accepted(&accepted));
     };
+    let runs = all_ended(&client, &accepted, limit).await?;
+    ended(&args.client, runs)
+}
+
+/// Prints runs that have ended.
+fn ended(args: &ClientArgs, runs: Vec<RunRecord>) -> Outcome {
+    let success = runs.iter().all(|run| run.success == Some(true));
+    match (args.json, runs.as_slice()) {
+        (true, [run]) => print::json(run)?,
+        (true, _) => print::json(&Runs { runs: runs.into_iter().map(Into::into).collect() })?,
+        (false, _) => print::out(&show::results(&runs))?,
+    }
+    Ok(if success { Exit::Done } else { Exit::Failed })
+}
+
+/// Brings the target up to date first, for what changed a moment ago is no difference.
+pub(super) async fn verify(args: &VerifyArgs) -> Outcome {
+    let client = Client::new(&args.client)?;
+    let run = async |mode, comparing| {
+        let body =
+            RunBody { mode: Some(mode), dry_run: comparing, source: args.source.clone(), allow_deletes: comparing };
+        let accepted: RunAccepted = client.send_json(Method::POST, "/sync/run", &body).await?.read()?;
+        all_ended(&client, &accepted, None).await
+    };
+    let failed = |runs: &[RunRecord]| runs.iter().any(|run| run.success != Some(true));
+    let caught_up = run(Mode::Delta, false).await?;
+    if failed(&caught_up) {
+        return ended(&args.client, caught_up);
+    }
+    let compared = run(Mode::Full, true).await?;
+    if failed(&compared) {
+        return ended(&args.client, compared);
+    }
+    let differences: u64 = compared.iter().map(|run| run.levels.changed()).sum();
+    if args.client.json {
+        print::json(&serde_json::json!({ "differences": differences, "runs": compared }))?;
+    } else {
+        print::out(&show::differences(&compared))?;
+    }
+    Ok(if differences == 0 { Exit::Done } else { Exit::Failed })
+}
+
+async fn all_ended(
+    client: &Client,
+    accepted: &RunAccepted,
+    limit: Option<Duration>,
+) -> Result<Vec<RunRecord>, Failure> {
     let deadline = limit.map(|limit| Instant::now() + limit);
     let ids = if accepted.runs.is_empty() {
         vec![accepted.run_id]
@@ -45,15 +93,9 @@ pub(super) async fn run(args: &RunArgs) -> Outcome {
     };
     let mut runs = Vec::with_capacity(ids.len());
     for id in ids {
-        runs.push(wait_for(&client, id, deadline).await?);
+        runs.push(wait_for(client, id, deadline).await?);
     }
-    let success = runs.iter().all(|run| run.success == Some(true));
-    match (args.client.json, runs.as_slice()) {
-        (true, [run]) => print::json(run)?,
-        (true, _) => print::json(&Runs { runs: runs.into_iter().map(Into::into).collect() })?,
-        (false, _) => print::out(&show::results(&runs))?,
-    }
-    Ok(if success { Exit::Done } else { Exit::Failed })
+    Ok(runs)
 }
 
 async fn wait_for(client: &Client, id: Uuid, deadline: Option<Instant>) -> Result<RunRecord, Failure> {

@@ -138,6 +138,24 @@ pub(super) fn results(runs: &[RunRecord]) -> String {
     text
 }
 
+/// `verify`: what differs between each source and the target, by kind.
+pub(super) fn differences(runs: &[RunRecord]) -> String {
+    let mut text = String::new();
+    for run in runs {
+        let (differences, compared) = (run.levels.changed(), run.processed);
+        let _ = writeln!(text, "source {}: {differences} differences in {compared} rows compared", run.source);
+        if differences > 0 {
+            let row = |(level, counts): (&str, crate::engine::Counts)| {
+                let numbers = [counts.inserted, counts.updated, counts.deleted];
+                [level.to_owned()].into_iter().chain(numbers.map(|number| number.to_string())).collect()
+            };
+            let rows: Vec<Vec<String>> = run.levels.iter().into_iter().map(row).collect();
+            text.push_str(&table(&["LEVEL", "MISSING", "DIFFERENT", "SURPLUS"], &rows));
+        }
+    }
+    text
+}
+
 fn levels(levels: &Levels) -> String {
     let row = |(level, counts): (&str, crate::engine::Counts)| {
         let numbers = [counts.inserted, counts.updated, counts.deleted, counts.unchanged];

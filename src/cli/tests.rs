@@ -42,7 +42,6 @@ fn wrong_usage_is_2_and_help_and_version_are_0() {
     assert_eq!(exit("rbac-sync run --help"), Exit::Done);
     for wrong in [
         "frobnicate",
-        "verify",
         "log-level",
         "run --mode fast",
         "run --wait soon",
@@ -129,6 +128,7 @@ async fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::History(args) => remote::history(&args).await,
         Command::Reload(args) => remote::reload(&args).await,
         Command::Health(args) => remote::health(&args).await,
+        Command::Verify(args) => remote::verify(&args).await,
         Command::Check(args) => super::check::run(&args).await,
         other => panic!("not a client command: {other:?}"),
     }

@@ -38,6 +38,9 @@ pub(super) fn source_leaves(source: &SourceConfig) -> Vec<Leaf<'_>> {
         secret("source.password", source.endpoint.password.as_ref()),
         shown("source.time_zone", source.time_zone.name()),
         shown("source.overlap", duration(source.overlap)),
+        shown("source.sweep_every", duration(source.pace.sweep_every)),
+        shown("source.sweep_percent", source.pace.sweep_percent),
+        shown("source.scan_percent", source.pace.scan_percent),
         // The validation refuses anything else.
         shown("source.instances", false),
     ]

@@ -96,6 +96,25 @@ pub struct SourceConfig {
     pub time_zone: chrono_tz::Tz,
     /// How far before the cursor each delta reads again.
     pub overlap: Duration,
+    /// What reading may cost the archive.
+    pub pace: Pace,
+}
+
+/// What reading may cost an archive.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pace {
+    /// A pass over all rows begins no more often than this.
+    pub sweep_every: Duration,
+    /// Percent (0 to 100) of the interval that a run may spend on the pass; 0 switches it off.
+    pub sweep_percent: f64,
+    /// Percent (above 0, to 100) of the time that scans of `updated_time` without an index may take.
+    pub scan_percent: f64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { sweep_every: Duration::from_secs(15 * 60), sweep_percent: 10.0, scan_percent: 10.0 }
+    }
 }
 
 /// The RBAC database.

@@ -10,7 +10,7 @@ use super::credential::Purpose;
 use super::raw::{Entry, Layer, Place, Raw, Section, Value};
 use super::{
     Config, DEFAULT_SOCKET, Deletes, Dialect, Endpoint, Environment, HttpConfig, LogConfig, LogFormat, MaxDeletes,
-    Problem, SocketConfig, SourceConfig, SourceName, TargetConfig, endpoint, values,
+    Pace, Problem, SocketConfig, SourceConfig, SourceName, TargetConfig, endpoint, values,
 };
 
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -121,7 +121,24 @@ fn source(
         false => Ok(()),
         true => Err("this version does not mirror the instance level; remove the key or set it to false".to_owned()),
     });
-    Some(SourceConfig { name: name?, endpoint: endpoint?, time_zone: time_zone?, overlap: overlap.unwrap_or(OVERLAP) })
+    let pace = pace(section, findings);
+    let overlap = overlap.unwrap_or(OVERLAP);
+    Some(SourceConfig { name: name?, endpoint: endpoint?, time_zone: time_zone?, overlap, pace })
+}
+
+fn pace(section: &Section, findings: &mut Findings) -> Pace {
+    let every = findings.value(section, "source.sweep_every", |value| values::duration(value, Duration::from_secs(1)));
+    let sweep = findings.value(section, "source.sweep_percent", values::percent);
+    let scan = findings.value(section, "source.scan_percent", |value| match values::percent(value)? {
+        0.0 => Err("must be above 0: without scans no change of an existing row would be seen".to_owned()),
+        percent => Ok(percent),
+    });
+    let default = Pace::default();
+    Pace {
+        sweep_every: every.unwrap_or(default.sweep_every),
+        sweep_percent: sweep.unwrap_or(default.sweep_percent),
+        scan_percent: scan.unwrap_or(default.scan_percent),
+    }
 }
 
 fn target(top: &Section, environment: &Environment, nowhere: &Place, findings: &mut Findings) -> Option<TargetConfig> {

@@ -28,11 +28,11 @@ pub enum ValueKind {
 pub enum Param<'a> {
     /// One cell.
     Cell(Value<'a>),
-    /// An instant.
-    Instant(DateTime<Utc>),
-    /// Keys, for `any_int`.
+    /// An instant or null.
+    Instant(Option<DateTime<Utc>>),
+    /// Keys, one of which a column must be.
     Ints(&'a [i64]),
-    /// Names, for `any_text`.
+    /// Names, one of which a column must be.
     Texts(Vec<&'a str>),
     /// One column of many rows, for PostgreSQL's `UNNEST`.
     Column(ValueKind, Vec<Value<'a>>),

@@ -295,7 +295,7 @@ fn bind_sqlite<'q>(query: SqliteQuery<'q>, params: &[Param<'_>]) -> SqliteQuery<
         Param::Cell(Value::Int(value)) => query.bind(*value),
         Param::Cell(Value::Text(value)) => query.bind(value.map(str::to_owned)),
         Param::Cell(Value::Time(value)) => query.bind(value.map(sqlite_time)),
-        Param::Instant(value) => query.bind(sqlite_instant(*value)),
+        Param::Instant(value) => query.bind(value.map(sqlite_instant)),
         Param::Ints(values) => query.bind(json(values)),
         Param::Texts(values) => query.bind(json(values)),
         Param::Column(..) => unreachable!("UNNEST is PostgreSQL's; SQLite rows are bound cell by cell"),

@@ -73,7 +73,7 @@ curl http://{listen}/metrics
 sed -i 's/interval = .*/interval = \"5s\"/' {config}
 
 # What came over (where sqlite3 is installed)
-sqlite3 -readonly {target} 'SELECT patient_name, study_date, modalities, institutions, access_control_ids FROM rbac_study JOIN rbac_patient ON rbac_patient.id = patient_fk ORDER BY rbac_study.updated_time DESC LIMIT 10'
+sqlite3 -readonly {target} 'SELECT patient_name, study_date, modalities, institutions, access_control_ids FROM rbac_study JOIN rbac_patient ON rbac_patient.id = patient_fk WHERE rbac_study.deleted_at IS NULL ORDER BY rbac_study.updated_time DESC LIMIT 10'
 
 "
     )

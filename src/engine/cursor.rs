@@ -2,16 +2,24 @@
 
 use std::time::Duration;
 
-use chrono::{NaiveDate, NaiveDateTime, TimeDelta};
+use chrono::{MappedLocalTime, NaiveDate, NaiveDateTime, TimeDelta, TimeZone as _};
+use chrono_tz::Tz;
 
 /// Before every time that an archive holds.
 pub(super) const BEGINNING: NaiveDateTime =
     NaiveDate::from_ymd_opt(1, 1, 1).expect("a date").and_hms_opt(0, 0, 0).expect("a time");
 
 /// Where to begin: `overlap` before the cursor, for rows that were committed late or by a slow clock.
-pub(super) fn begin(cursor: Option<NaiveDateTime>, overlap: Duration) -> NaiveDateTime {
-    let overlap = TimeDelta::from_std(overlap).unwrap_or(TimeDelta::MAX);
-    cursor.and_then(|cursor| cursor.checked_sub_signed(overlap)).unwrap_or(BEGINNING).max(BEGINNING)
+/// A time that the clock shows twice (at the end of daylight saving) may have been read the first time
+/// only: then as much earlier as the clock was set back.
+pub(super) fn begin(cursor: Option<NaiveDateTime>, overlap: Duration, zone: Tz) -> NaiveDateTime {
+    let Some(cursor) = cursor else { return BEGINNING };
+    let set_back = match zone.from_local_datetime(&cursor) {
+        MappedLocalTime::Ambiguous(first, second) => second - first,
+        _ => TimeDelta::zero(),
+    };
+    let back = TimeDelta::from_std(overlap).ok().and_then(|overlap| overlap.checked_add(&set_back));
+    back.and_then(|back| cursor.checked_sub_signed(back)).unwrap_or(BEGINNING).max(BEGINNING)
 }
 
 /// The cursor after rows with these times were applied. A row that is dated in the future does not move
@@ -26,6 +34,20 @@ pub(super) fn advance(
     applied.filter(|time| *time <= now).max().max(held)
 }
 
+/// The cursor to keep when `reached` was read while transactions were under way: not past `limit` (see
+/// [`Memory::limit`](super::memory::Memory::limit)), and not behind what is kept already.
+pub(super) fn hold(
+    stored: Option<NaiveDateTime>,
+    reached: Option<NaiveDateTime>,
+    limit: Option<Option<NaiveDateTime>>,
+    now: NaiveDateTime,
+) -> Option<NaiveDateTime> {
+    match limit {
+        None => reached,
+        Some(limit) => reached.min(limit).max(stored.map(|stored| stored.min(now))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -38,12 +60,24 @@ mod tests {
 
     #[test]
     fn a_level_that_was_empty_is_read_from_the_beginning() {
-        assert_eq!(begin(None, Duration::from_secs(360)), BEGINNING);
+        assert_eq!(begin(None, Duration::from_secs(360), Tz::UTC), BEGINNING);
     }
 
     #[test]
     fn an_overlap_reaches_back_from_the_cursor() {
-        assert_eq!(begin(Some(at("2026-01-01 00:05:00")), Duration::from_secs(360)), at("2025-12-31 23:59:00"));
+        assert_eq!(
+            begin(Some(at("2026-01-01 00:05:00")), Duration::from_secs(360), Tz::UTC),
+            at("2025-12-31 23:59:00")
+        );
+    }
+
+    #[test]
+    fn an_hour_that_comes_twice_is_read_from_its_first_beginning() {
+        let (overlap, berlin) = (Duration::from_secs(60), chrono_tz::Europe::Berlin);
+        assert_eq!(begin(Some(at("2026-10-25 02:59:57")), overlap, berlin), at("2026-10-25 01:58:57"));
+        assert_eq!(begin(Some(at("2026-10-25 03:00:00")), overlap, berlin), at("2026-10-25 02:59:00"));
+        // In spring an hour is left out: nothing is dated in it, and nothing is read twice.
+        assert_eq!(begin(Some(at("2026-03-29 03:00:10")), overlap, berlin), at("2026-03-29 02:59:10"));
     }
 
     #[test]
@@ -57,6 +91,18 @@ mod tests {
     fn the_cursor_goes_back_with_the_clock_at_the_end_of_daylight_saving() {
         let cursor = Some(at("2026-10-25 02:59:58"));
         assert_eq!(advance(cursor, std::iter::empty(), at("2026-10-25 02:00:01")), Some(at("2026-10-25 02:00:01")));
+    }
+
+    #[test]
+    fn a_transaction_under_way_holds_the_cursor_but_never_moves_it_back() {
+        let (stored, limit, reached) =
+            (at("2026-01-01 10:00:00"), at("2026-01-01 10:05:00"), at("2026-01-01 10:09:00"));
+        let now = at("2026-01-01 10:10:00");
+        assert_eq!(hold(Some(stored), Some(reached), None, now), Some(reached));
+        assert_eq!(hold(Some(stored), Some(reached), Some(Some(limit)), now), Some(limit));
+        assert_eq!(hold(Some(limit), Some(reached), Some(Some(stored)), now), Some(limit));
+        assert_eq!(hold(Some(stored), Some(reached), Some(None), now), Some(stored));
+        assert_eq!(hold(None, Some(reached), Some(None), now), None);
     }
 
     proptest! {

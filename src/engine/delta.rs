@@ -1,62 +1,146 @@
-//! Looking at what changed since the last run, by `updated_time`, level by level: a patient does not
-//! bump its studies, a series does not bump its study, and an instance bumps neither.
+//! Looking at what changed since the last run, level by level: a patient does not bump its studies, a
+//! series does not bump its study, and an instance bumps neither.
+//!
+//! Where `updated_time` has no index a scan reads the whole table, so it is done only as often as its
+//! cost allows; rows that are new are found by pk at every run.
 
 use std::collections::HashSet;
+use std::time::Instant;
 
-use super::cursor::{advance, begin};
+use chrono::NaiveDateTime;
+
+use super::cursor::{advance, begin, hold};
+use super::memory::Poll;
 use super::project::STUDIES;
-use super::sweep::START;
+use super::sweep::{START, key_of};
 use super::{Error, Run};
 use crate::model::{Links, survivor};
-use crate::source::{Hint, Level};
+use crate::source::{Horizon, Key, Level};
 use crate::target::Cursor;
 
 /// Hints that are read in one go: without an index each page is a scan of the whole table, so pages are
 /// large; a hint is small.
 const HINTS: usize = 50_000;
 
+/// Where a delta stands.
+struct Progress {
+    /// The archive's clock at its beginning.
+    now: NaiveDateTime,
+    /// What its view of the archive does not show.
+    horizon: Option<Horizon>,
+    /// The cursors as they are kept.
+    stored: [Cursor; 3],
+    /// How far each level has been read.
+    reached: [Option<NaiveDateTime>; 3],
+}
+
 impl Run<'_> {
     /// Applies what changed since the cursors.
     pub(super) async fn delta(&mut self, stored: [Cursor; 3]) -> Result<(), Error> {
+        let begun = Instant::now();
+        let horizon = self.snapshot.horizon().await?;
         let now = self.snapshot.now().await?;
-        let mut stored = stored;
-        let mut reached = stored;
+        self.memory.settle(horizon, self.settings.overlap, begun);
+        let mut progress = Progress { now, horizon, stored, reached: stored.map(|cursor| cursor.updated_time) };
+        let mut newest_pk = [None; 3];
         for level in Level::ALL {
-            let mut position = (begin(stored[level as usize].updated_time, self.settings.overlap), START);
-            loop {
-                let hints = self.snapshot.changed(level, position, HINTS).await?;
-                for batch in hints.chunks(STUDIES) {
-                    self.look_again(level, batch).await?;
-                    let cursor = &mut reached[level as usize];
-                    cursor.updated_time = advance(cursor.updated_time, batch.iter().map(|hint| hint.updated_time), now);
-                    if self.gone.is_empty() {
-                        self.move_cursor(level, &mut stored, reached).await?;
-                    }
-                    self.commit().await?;
-                    self.delete_if_many().await?;
-                }
-                match hints.last() {
-                    Some(last) if hints.len() == HINTS => position = (last.updated_time, last.pk),
-                    _ => break,
-                }
+            let index = level as usize;
+            let indexed = self.snapshot.is_indexed(level);
+            if !indexed {
+                newest_pk[index] = Some(self.snapshot.newest_pk(level).await?);
             }
-            let cursor = &mut reached[level as usize];
-            cursor.updated_time = advance(cursor.updated_time, std::iter::empty(), now);
+            let waits = !indexed && self.settings.scan_percent.is_some() && !self.memory.may_scan(index, begun);
+            match self.memory.new_behind(index).filter(|_| waits) {
+                Some(pk) => self.look_at_new(level, pk).await?,
+                None => self.look_at_changed(level, indexed, &mut progress).await?,
+            }
         }
         self.delete_gone().await?;
         for level in Level::ALL {
-            self.move_cursor(level, &mut stored, reached).await?;
+            self.move_cursor(level, &mut progress).await?;
         }
-        self.commit().await
-    }
-
-    async fn move_cursor(&mut self, level: Level, stored: &mut [Cursor; 3], reached: [Cursor; 3]) -> Result<(), Error> {
-        let (stored, reached) = (&mut stored[level as usize], reached[level as usize]);
-        if *stored != reached {
-            self.target.set_cursor(level, reached).await?;
-            *stored = reached;
+        self.commit().await?;
+        if !self.settings.dry_run {
+            self.memory.polled(Poll { at: begun, horizon, reached: progress.reached, newest_pk });
         }
         Ok(())
+    }
+
+    /// By `updated_time`, from before the cursor on.
+    async fn look_at_changed(&mut self, level: Level, indexed: bool, progress: &mut Progress) -> Result<(), Error> {
+        let index = level as usize;
+        let mut position =
+            (begin(progress.stored[index].updated_time, self.settings.overlap, self.snapshot.time_zone()), START);
+        loop {
+            let begun = Instant::now();
+            let hints = self.snapshot.changed(level, position, HINTS).await?;
+            if !indexed {
+                let percent = self.settings.scan_percent.unwrap_or(100.0);
+                self.memory.scanned(index, begun.elapsed(), percent, Instant::now());
+            }
+            for batch in hints.chunks(STUDIES) {
+                self.look_again(level, batch.iter().map(|hint| hint.look_at).collect()).await?;
+                let times = batch.iter().map(|hint| hint.updated_time);
+                progress.reached[index] = advance(progress.reached[index], times, progress.now);
+                if self.gone.is_empty() {
+                    self.move_cursor(level, progress).await?;
+                }
+                self.commit().await?;
+                self.delete_if_many().await?;
+            }
+            match hints.last() {
+                Some(last) if hints.len() == HINTS => position = (last.updated_time, last.pk),
+                _ => break,
+            }
+        }
+        progress.reached[index] = advance(progress.reached[index], std::iter::empty(), progress.now);
+        Ok(())
+    }
+
+    /// By pk, for rows that are new.
+    async fn look_at_new(&mut self, level: Level, behind: i64) -> Result<(), Error> {
+        let mut position = behind;
+        loop {
+            let rows = self.snapshot.added(level, position, HINTS).await?;
+            for batch in rows.chunks(STUDIES) {
+                self.look_again(level, batch.iter().map(|(_, look_at)| *look_at).collect()).await?;
+                self.commit().await?;
+                self.delete_if_many().await?;
+            }
+            match rows.last() {
+                Some((pk, _)) if rows.len() == HINTS => position = *pk,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Keeps how far a level has been read, but not past what a transaction under way may still write.
+    async fn move_cursor(&mut self, level: Level, progress: &mut Progress) -> Result<(), Error> {
+        let index = level as usize;
+        let stored = progress.stored[index];
+        let limit = self.memory.limit(progress.horizon, index);
+        let updated_time = hold(stored.updated_time, progress.reached[index], limit, progress.now);
+        let cursor = Cursor { updated_time, ..stored };
+        if cursor != stored {
+            self.target.set_cursor(level, cursor).await?;
+            progress.stored[index] = cursor;
+        }
+        Ok(())
+    }
+
+    async fn look_again(&mut self, level: Level, pks: Vec<i64>) -> Result<(), Error> {
+        if level != Level::Patient {
+            return self.studies(&pks).await;
+        }
+        let family = self.family(pks).await?;
+        self.patients(&family).await?;
+        self.keep_rows().await?;
+        let studies = self.snapshot.studies_of_patients(&family).await?;
+        let pks: Vec<i64> = studies.iter().map(|study| study.pk).collect();
+        self.studies(&pks).await?;
+        let there: HashSet<Key> = studies.into_iter().collect();
+        let live = self.target.live_studies_of(&family).await?;
+        self.studies_missing(live.into_iter().filter(|study| !there.contains(&key_of(study))).collect()).await
     }
 
     /// Everyone along the chains of merges of these patients, as they are and as the target has them: whom
@@ -69,20 +153,5 @@ impl Run<'_> {
         let survivors: Vec<i64> = pks.iter().map(|pk| survivor(*pk, &links)).chain(former).collect();
         pks.extend(survivors);
         self.snapshot.with_merged_into(&pks).await
-    }
-
-    async fn look_again(&mut self, level: Level, hints: &[Hint]) -> Result<(), Error> {
-        let pks: Vec<i64> = hints.iter().map(|hint| hint.look_at).collect();
-        if level != Level::Patient {
-            return self.studies(&pks).await;
-        }
-        let family = self.family(pks).await?;
-        self.patients(&family).await?;
-        self.keep().await?;
-        let studies = self.snapshot.studies_of_patients(&family).await?;
-        self.studies(&studies).await?;
-        let there: HashSet<i64> = studies.into_iter().collect();
-        let live = self.target.live_studies_of(&family).await?;
-        self.studies_missing(live.into_iter().filter(|study| !there.contains(&study.source_pk)).collect()).await
     }
 }

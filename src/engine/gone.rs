@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{Class, Error, Run, Settings, Side};
+use super::{Class, Error, Mode, Run, Settings, Side};
 use crate::config::MaxDeletes;
 use crate::source::Level;
 use crate::target::Candidate;
@@ -40,7 +40,7 @@ impl fmt::Display for Tally {
 }
 
 /// What is gone, as far as this run has seen.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Gone {
     patients: BTreeMap<i64, Candidate>,
     studies: BTreeMap<i64, Candidate>,
@@ -55,16 +55,14 @@ pub(super) struct Gone {
 
 impl Gone {
     pub(super) fn new(settings: &Settings) -> Self {
+        Self::default().for_run(settings)
+    }
+
+    /// Goes on with what an earlier run found.
+    pub(super) fn for_run(self, settings: &Settings) -> Self {
         let most = usize::try_from(settings.max_deletes.rows).unwrap_or(usize::MAX);
         let room = if settings.allow_deletes { usize::MAX } else { most.saturating_add(1) };
-        Self {
-            patients: BTreeMap::new(),
-            studies: BTreeMap::new(),
-            series: BTreeMap::new(),
-            with_studies: 0,
-            beyond: Tally::default(),
-            room,
-        }
+        Self { room, ..self }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -93,15 +91,26 @@ impl Gone {
     }
 
     fn tally(&self) -> Tally {
+        // A series that goes with its study is counted there.
+        let alone = self.series.values().filter(|series| !self.studies.contains_key(&series.study_id));
         Tally {
             patients: self.patients.len() as u64 + self.beyond.patients,
             studies: self.studies.len() as u64 + self.beyond.studies,
-            series: self.series.len() as u64 + self.with_studies + self.beyond.series,
+            series: alone.count() as u64 + self.with_studies + self.beyond.series,
+        }
+    }
+
+    fn level(&mut self, level: Level) -> &mut BTreeMap<i64, Candidate> {
+        match level {
+            Level::Patient => &mut self.patients,
+            Level::Study => &mut self.studies,
+            Level::Series => &mut self.series,
         }
     }
 
     fn take(&mut self) -> [(Level, Vec<Candidate>); 3] {
         self.with_studies = 0;
+        self.beyond = Tally::default();
         // Children first.
         [
             (Level::Series, std::mem::take(&mut self.series).into_values().collect()),
@@ -111,7 +120,7 @@ impl Gone {
     }
 }
 
-/// Whether so many of `live` rows may go. `live_at_least(n)` tells whether there are `n` live rows.
+/// Whether so many rows may go.
 fn within_rows(tally: Tally, limit: MaxDeletes) -> bool {
     tally.rows() <= limit.rows
 }
@@ -141,21 +150,75 @@ impl Run<'_> {
     /// In a run that may pass the brake: deletes now when much waits.
     pub(super) async fn delete_if_many(&mut self) -> Result<(), Error> {
         if self.settings.allow_deletes && self.gone.kept() >= ENOUGH {
-            self.delete_all().await?;
+            self.delete_gone().await?;
             self.commit().await?;
         }
         Ok(())
     }
 
-    /// Deletes what is gone, or fails at the brake. The last transaction is left open for the cursors.
+    /// Looks once more whether each row is still gone, for the run may have been long; then deletes, or
+    /// fails at the brake. The last transaction is left open for the cursors.
     pub(super) async fn delete_gone(&mut self) -> Result<(), Error> {
         if self.gone.is_empty() {
             return Ok(());
         }
+        self.commit().await?;
+        self.renew().await?;
+        self.drop_those_that_came_back().await?;
         if !self.settings.allow_deletes {
             self.brake().await?;
         }
-        self.delete_all().await
+        for (level, candidates) in self.gone.take() {
+            for candidates in candidates.chunks(BATCH) {
+                self.commit().await?;
+                self.delete(level, candidates).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn drop_those_that_came_back(&mut self) -> Result<(), Error> {
+        let before = self.gone.kept();
+        for level in Level::ALL {
+            let candidates: Vec<Candidate> = self.gone.level(level).values().cloned().collect();
+            for candidates in candidates.chunks(BATCH) {
+                for id in self.alive(level, candidates).await? {
+                    self.gone.level(level).remove(&id);
+                }
+            }
+        }
+        if self.gone.kept() < before {
+            // What was only counted may be back as well: a later run finds out.
+            self.gone.beyond = Tally::default();
+            let studies: Vec<i64> = self.gone.studies.keys().copied().collect();
+            self.gone.with_studies = self.target.live_series_count(&studies).await?;
+        }
+        Ok(())
+    }
+
+    /// `id` of the candidates that are in the source after all.
+    async fn alive(&mut self, level: Level, candidates: &[Candidate]) -> Result<Vec<i64>, Error> {
+        let found = |alive: &dyn Fn(&Candidate) -> bool| {
+            candidates.iter().filter(|candidate| alive(candidate)).map(|candidate| candidate.id).collect()
+        };
+        Ok(match level {
+            Level::Patient => {
+                let pks: Vec<i64> = candidates.iter().map(|candidate| candidate.source_pk).collect();
+                let alive = self.snapshot.patients_alive(&pks).await?;
+                found(&|candidate| alive.contains(&candidate.source_pk))
+            }
+            Level::Study => {
+                let uids = candidates.iter().map(|candidate| candidate.study_uid.as_str()).collect();
+                let alive = self.snapshot.studies_by_uid(uids).await?;
+                found(&|candidate| alive.contains_key(&candidate.study_uid))
+            }
+            Level::Series => {
+                let mut uids: Vec<&str> = candidates.iter().map(|candidate| candidate.study_uid.as_str()).collect();
+                uids.dedup();
+                let alive = self.snapshot.series_alive(uids).await?;
+                found(&|series| alive.contains(&(series.study_uid.clone(), series.series_uid.clone())))
+            }
+        })
     }
 
     async fn brake(&mut self) -> Result<(), Error> {
@@ -174,44 +237,18 @@ impl Run<'_> {
         }
         let text = format!(
             "the brake on deletes: {tally} are gone from the source, more than target.max_deletes lets go in one run \
-             ({} rows, {} % of a level); none was deleted, everything else was applied. \
-             If the source is right, confirm with: rbac-sync run --allow-deletes",
-            limit.rows, limit.percent
+             ({} rows, {} % of a level); none was deleted{}. \
+             If the source is right, confirm with: rbac-sync run{} --allow-deletes",
+            limit.rows,
+            limit.percent,
+            if self.settings.dry_run { "" } else { ", everything else was applied" },
+            if self.settings.mode == Mode::Full { " --mode full" } else { "" },
         );
         Err(Error::new(Side::Run, Class::Permanent, text))
     }
 
-    /// Looks once more whether each row is still gone, for the run may have been long, and deletes.
-    async fn delete_all(&mut self) -> Result<(), Error> {
-        self.commit().await?;
-        self.renew().await?;
-        let levels = self.gone.take();
-        for (level, candidates) in levels {
-            for candidates in candidates.chunks(BATCH) {
-                self.commit().await?;
-                self.delete(level, candidates).await?;
-            }
-        }
-        Ok(())
-    }
-
     async fn delete(&mut self, level: Level, candidates: &[Candidate]) -> Result<(), Error> {
-        let pks: Vec<i64> = candidates.iter().map(|candidate| candidate.source_pk).collect();
-        let gone: Vec<Candidate> = match level {
-            Level::Patient => {
-                let alive = self.snapshot.patients_alive(&pks).await?;
-                candidates.iter().filter(|candidate| !alive.contains(&candidate.source_pk)).cloned().collect()
-            }
-            Level::Study => {
-                let alive = self.snapshot.studies_by_uid(candidates.iter().map(|c| c.uid.as_str()).collect()).await?;
-                candidates.iter().filter(|candidate| !alive.contains_key(&candidate.uid)).cloned().collect()
-            }
-            Level::Series => {
-                let alive = self.snapshot.series_alive(&pks).await?;
-                candidates.iter().filter(|candidate| !alive.contains(&candidate.source_pk)).cloned().collect()
-            }
-        };
-        let ids = self.target.still_live(level, &gone).await?;
+        let ids = self.target.still_live(level, candidates).await?;
         let deletes = self.settings.deletes;
         match level {
             Level::Patient => self.uncommitted.patient.deleted += self.target.delete_patients(&ids, deletes).await?,
@@ -266,11 +303,20 @@ mod tests {
             overlap: std::time::Duration::ZERO,
             deletes: crate::config::Deletes::Tombstone,
             max_deletes: limit(rows, 100.0),
+            sweep_every: std::time::Duration::ZERO,
+            sweep_budget: std::time::Duration::ZERO,
+            scan_percent: None,
         })
     }
 
     fn candidates(ids: std::ops::Range<i64>) -> impl Iterator<Item = Candidate> {
-        ids.map(|id| Candidate { id, source_pk: id, uid: String::new() })
+        ids.map(|id| Candidate {
+            id,
+            source_pk: id,
+            study_id: 7000,
+            study_uid: String::new(),
+            series_uid: String::new(),
+        })
     }
 
     #[test]

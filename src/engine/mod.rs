@@ -3,14 +3,14 @@
 //! A *hint* names a patient or a study to look at again; it never says what to write. [`project`]
 //! looks again: it reads the patient, or the study with all its series, from one moment of the source,
 //! compares with the target ([`plan`], pure) and writes what differs. [`delta`] takes hints from
-//! `updated_time`, [`sweep`] from every pk. Rows that are gone from the source are collected
+//! `updated_time`, [`sweep`] from every pk, [`rolling`] from every pk a part at a time. Rows that are gone from the source are collected
 //! ([`gone`]) and deleted at the end, behind the brake.
 //!
 //! ```text
 //! delta: changed patients -> studies of them -+
 //!        changed studies ---------------------+-> project -> upserts + cursor, one transaction a batch
 //!        changed series -> their studies -----+      |
-//! sweep: every patient, every study ----------+      +-> gone -> brake -> deletes + cursor
+//! sweep, rolling: every patient, study ----------+      +-> gone -> brake -> deletes + cursor
 //! ```
 //!
 //! The same hint twice, or a hint for nothing, does no harm: equal rows are not written. That is why a
@@ -20,20 +20,24 @@ mod cursor;
 mod delta;
 mod gone;
 mod institutions;
+mod memory;
 mod plan;
 mod project;
 mod report;
+mod rolling;
 mod sweep;
 
 use std::time::Duration;
 
-use tokio::sync::watch;
+use chrono::{DateTime, Utc};
+use tokio::sync::{MutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use crate::database::{Class, Error, Side};
+pub use memory::Memory;
 pub use report::{Counts, Levels, Mode, RunReport};
 
-use crate::config::{Deletes, MaxDeletes, SourceName};
+use crate::config::{Deletes, MaxDeletes, SourceConfig, SourceName, TargetConfig};
 use crate::source::{Snapshot, Source};
 use crate::target::{Target, TargetSession};
 use gone::Gone;
@@ -63,6 +67,32 @@ pub struct Settings {
     pub deletes: Deletes,
     /// The brake on deletes.
     pub max_deletes: MaxDeletes,
+    /// How often a pass of the rolling comparison may begin.
+    pub sweep_every: Duration,
+    /// How long this run may spend on the rolling comparison; zero: none.
+    pub sweep_budget: Duration,
+    /// Percent of the time that scans without an index may take; none: this run scans at once, because
+    /// somebody asked for it.
+    pub scan_percent: Option<f64>,
+}
+
+impl Settings {
+    /// A delta of one source without a rolling comparison, as the configuration wants it.
+    #[must_use]
+    pub fn new(source: &SourceConfig, target: &TargetConfig) -> Self {
+        Self {
+            source: source.name.clone(),
+            mode: Mode::Delta,
+            dry_run: false,
+            allow_deletes: false,
+            overlap: source.overlap,
+            deletes: target.deletes,
+            max_deletes: target.max_deletes,
+            sweep_every: source.pace.sweep_every,
+            sweep_budget: Duration::ZERO,
+            scan_percent: None,
+        }
+    }
 }
 
 /// Does one run. Every failure is in the report, with the counts of what was committed before it.
@@ -77,17 +107,18 @@ pub async fn run(
 ) -> RunReport {
     progress.send_replace(Levels::default());
     let mut mode = settings.mode;
+    let mut verified_since = None;
     let cancelled = || Error::new(Side::Run, Class::Cancelled, "cancelled");
     let stuck = async {
         cancel.cancelled().await;
         tokio::time::sleep(CANCEL_GRACE).await;
     };
     let result = tokio::select! {
-        result = attempt(settings, source, target, progress, cancel, &mut mode) => result,
+        result = attempt(settings, source, target, progress, cancel, &mut mode, &mut verified_since) => result,
         () = stuck => Err(cancelled()),
     };
     let levels = *progress.borrow();
-    RunReport { mode, levels, error: result.err() }
+    RunReport { mode, levels, verified_since, error: result.err() }
 }
 
 async fn attempt(
@@ -97,9 +128,11 @@ async fn attempt(
     progress: &watch::Sender<Levels>,
     cancel: &CancellationToken,
     mode: &mut Mode,
+    verified_since: &mut Option<DateTime<Utc>>,
 ) -> Result<(), Error> {
     let mut session = target.session(&settings.source, settings.dry_run).await?;
     let cursors = session.cursors().await?;
+    let memory = source.memory().await;
     let snapshot = source.snapshot().await?;
     let institutions = Institutions::load(&mut session).await?;
     let mut run = Run {
@@ -110,6 +143,7 @@ async fn attempt(
         cancel,
         uncommitted: Levels::default(),
         institutions,
+        memory,
         gone: Gone::new(settings),
         seen: Seen::default(),
     };
@@ -122,7 +156,9 @@ async fn attempt(
         run.full().await?;
     } else {
         run.delta(cursors.map(Option::unwrap_or_default)).await?;
+        run.roll().await?;
     }
+    *verified_since = run.verified_since();
     run.snapshot.close().await?;
     run.target.close();
     Ok(())
@@ -138,6 +174,7 @@ struct Run<'a> {
     /// Counts of the transaction under way.
     uncommitted: Levels,
     institutions: Institutions,
+    memory: MutexGuard<'a, Memory>,
     gone: Gone,
     seen: Seen,
 }
@@ -159,7 +196,7 @@ impl Run<'_> {
     /// Keeps what was written so far, before the source is read again: an archive that is slow or frozen
     /// must not hold the target's locks, which the runs of the others need. Cursors move later, so rows
     /// that are kept early are looked at again if the run ends here.
-    async fn keep(&mut self) -> Result<(), Error> {
+    async fn keep_rows(&mut self) -> Result<(), Error> {
         if self.target.is_writing() {
             self.target.commit().await?;
             self.report_progress();

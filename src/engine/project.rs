@@ -31,7 +31,7 @@ impl Run<'_> {
     }
 
     async fn patient_batch(&mut self, pks: &[i64]) -> Result<(), Error> {
-        self.keep().await?;
+        self.keep_rows().await?;
         let found = self.snapshot.patients(pks).await?;
         let mut links: Links = found.iter().filter_map(|p| Some((p.row.source_pk, p.merge_fk?))).collect();
         let next: Vec<i64> = links.values().copied().collect();
@@ -99,7 +99,7 @@ impl Run<'_> {
     }
 
     async fn study_batch(&mut self, pks: &[i64]) -> Result<(), Error> {
-        self.keep().await?;
+        self.keep_rows().await?;
         let (deleting, found): (Vec<_>, Vec<_>) =
             self.snapshot.studies(pks).await?.into_iter().partition(|study| study.deleting);
         self.studies_being_deleted(&deleting).await?;
@@ -125,13 +125,15 @@ impl Run<'_> {
             self.target.upsert(&changed).await?;
         }
 
-        let all = changed.into_iter().chain(plan.unchanged.iter().map(|(id, row)| (*id, row)));
-        let series = all.flat_map(|(id, study)| {
+        let unchanged = plan.unchanged.iter().map(|(id, row)| (*id, row));
+        let all: Vec<(i64, &Study)> = changed.into_iter().chain(unchanged).collect();
+        let series = all.iter().flat_map(|&(id, study)| {
             let own = series_of.remove(&study.source_pk).unwrap_or_default();
             own.into_iter().map(move |series| Series { study_fk: id, ..series.row })
         });
         let series = series.collect();
-        self.series(series, &existing_ids).await
+        let uids = all.iter().map(|(id, study)| (*id, study.study_uid.as_str())).collect();
+        self.series(series, &existing_ids, &uids).await
     }
 
     /// Completes studies with what depends on other rows.
@@ -162,8 +164,14 @@ impl Run<'_> {
         complete.collect()
     }
 
-    /// Writes all series of some studies; `study_ids` are those of the studies that were there before.
-    async fn series(&mut self, mut wanted: Vec<Series>, study_ids: &[i64]) -> Result<(), Error> {
+    /// Writes all series of some studies; `study_ids` are those of the studies that were there before,
+    /// `uids` the UIDs of all of them.
+    async fn series(
+        &mut self,
+        mut wanted: Vec<Series>,
+        study_ids: &[i64],
+        uids: &HashMap<i64, &str>,
+    ) -> Result<(), Error> {
         for series in &mut wanted {
             series.institution_fk = self.institutions.id(series.institution.as_deref());
         }
@@ -179,7 +187,9 @@ impl Run<'_> {
         let absent = plan.absent.into_iter().map(|series| Candidate {
             id: series.id,
             source_pk: series.row.source_pk,
-            uid: String::new(),
+            study_id: series.row.study_fk,
+            study_uid: uids.get(&series.row.study_fk).copied().unwrap_or_default().to_owned(),
+            series_uid: series.row.series_uid,
         });
         self.gone.add(Level::Series, absent);
         Ok(())
@@ -192,8 +202,13 @@ impl Run<'_> {
         }
         let uids = deleting.iter().map(|study| study.row.study_uid.as_str()).collect();
         let live = self.target.studies(uids).await?.into_iter().filter(|study| !study.deleted);
-        let gone =
-            live.map(|study| Candidate { id: study.id, source_pk: study.row.source_pk, uid: study.row.study_uid });
+        let gone = live.map(|study| Candidate {
+            id: study.id,
+            source_pk: study.row.source_pk,
+            study_id: study.id,
+            study_uid: study.row.study_uid,
+            series_uid: String::new(),
+        });
         self.studies_gone(gone.collect()).await
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::AddAssign;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 /// Rows of one level that a run looked at, by what became of them.
@@ -110,6 +111,8 @@ pub struct RunReport {
     pub mode: Mode,
     /// What it did, also when it failed half-way: these rows are committed.
     pub levels: Levels,
+    /// Every row has been compared with the source since then, as far as this run knows.
+    pub verified_since: Option<DateTime<Utc>>,
     /// Why it failed; `None` for a success.
     pub error: Option<super::Error>,
 }

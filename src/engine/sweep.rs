@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 
-use super::cursor::advance;
+use chrono::Utc;
+
 use super::project::{PATIENTS, STUDIES};
 use super::{Error, Mode, Run};
-use crate::source::Level;
+use crate::source::{Key, Level};
 use crate::target::{Candidate, Cursor};
 
 /// Rows of the target that are compared with the keys of the source in one go.
@@ -13,13 +14,14 @@ const TARGET_PAGE: usize = 10_000;
 /// Before every pk.
 pub(super) const START: i64 = i64::MIN;
 /// Behind every pk.
-const END: i64 = i64::MAX;
+pub(super) const END: i64 = i64::MAX;
 
 impl Run<'_> {
     /// The first load. The times up to which later deltas need not read are taken before its first row
     /// is read, and kept with the place that it has come to, so that it goes on there when it is
     /// interrupted.
     pub(super) async fn load(&mut self, cursors: [Option<Cursor>; 3]) -> Result<(), Error> {
+        let begun = Utc::now();
         let mut places = [Cursor::default(); 3];
         for (level, cursor) in Level::ALL.into_iter().zip(cursors) {
             let place = &mut places[level as usize];
@@ -40,25 +42,30 @@ impl Run<'_> {
         for level in Level::ALL {
             self.target.set_cursor(level, Cursor { load_pk: None, ..places[level as usize] }).await?;
         }
+        // A load that was interrupted did not look for deletes in its first part again.
+        if places.iter().all(|place| place.load_pk == Some(START)) {
+            self.all_verified(begun).await?;
+        }
         self.commit().await
     }
 
     /// A run over everything that leaves the cursors alone.
     pub(super) async fn full(&mut self) -> Result<(), Error> {
+        let begun = Utc::now();
         self.sweep(Level::Patient, None).await?;
         self.sweep(Level::Study, None).await?;
         self.institutions.settle(&mut self.target, &mut self.uncommitted).await?;
         self.commit().await?;
         self.delete_gone().await?;
+        self.all_verified(begun).await?;
         self.commit().await
     }
 
     /// The largest `updated_time` of a level, but not past the clock; none of an empty table.
     async fn newest(&mut self, level: Level) -> Result<Option<chrono::NaiveDateTime>, Error> {
-        self.keep().await?;
+        self.keep_rows().await?;
         let now = self.snapshot.now().await?;
-        let newest = self.snapshot.newest(level).await?;
-        Ok(advance(newest, std::iter::empty(), now))
+        self.snapshot.newest(level, now).await
     }
 
     /// Looks at every patient, or every study, behind the place where it was interrupted.
@@ -66,13 +73,14 @@ impl Run<'_> {
         let size = if level == Level::Patient { PATIENTS } else { STUDIES };
         let mut after = place.and_then(|place| place.load_pk).unwrap_or(START);
         while after < END {
-            let pks = self.snapshot.pks_after(level, after, size).await?;
-            let upto = pks.last().copied().filter(|_| pks.len() == size).unwrap_or(END);
+            let keys = self.snapshot.keys_after(level, after, size).await?;
+            let upto = keys.last().map(|key| key.pk).filter(|_| keys.len() == size).unwrap_or(END);
+            let pks: Vec<i64> = keys.iter().map(|key| key.pk).collect();
             match level {
                 Level::Patient => self.patients(&pks).await?,
                 Level::Study | Level::Series => self.studies(&pks).await?,
             }
-            self.find_gone(level, after, upto, pks).await?;
+            self.find_gone(level, after, upto, keys).await?;
             if let Some(place) = place.filter(|_| self.gone.is_empty()) {
                 self.target.set_cursor(level, Cursor { load_pk: Some(upto), ..place }).await?;
             }
@@ -83,13 +91,19 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Live rows of the target that stand for a pk between `after` and `upto` which is not among `pks`.
-    async fn find_gone(&mut self, level: Level, mut after: i64, upto: i64, pks: Vec<i64>) -> Result<(), Error> {
-        let pks: HashSet<i64> = pks.into_iter().collect();
+    /// Live rows of the target between `after` and `upto` that are not among `keys`.
+    pub(super) async fn find_gone(
+        &mut self,
+        level: Level,
+        mut after: i64,
+        upto: i64,
+        keys: Vec<Key>,
+    ) -> Result<(), Error> {
+        let keys: HashSet<Key> = keys.into_iter().collect();
         loop {
             let page = self.target.live_between(level, after, upto, TARGET_PAGE).await?;
             let last = page.last().map(|candidate| candidate.source_pk).filter(|_| page.len() == TARGET_PAGE);
-            let missing: Vec<Candidate> = page.into_iter().filter(|row| !pks.contains(&row.source_pk)).collect();
+            let missing: Vec<Candidate> = page.into_iter().filter(|row| !keys.contains(&key_of(row))).collect();
             match level {
                 Level::Patient => self.gone.add(level, missing.into_iter()),
                 Level::Study | Level::Series => self.studies_missing(missing).await?,
@@ -102,17 +116,22 @@ impl Run<'_> {
         }
     }
 
-    /// Studies whose pk is not where it was: imported again under a new pk, or gone.
+    /// Studies that are not where they were: imported again under a new pk, or gone.
     pub(super) async fn studies_missing(&mut self, missing: Vec<Candidate>) -> Result<(), Error> {
         if missing.is_empty() {
             return Ok(());
         }
-        self.keep().await?;
-        let uids = missing.iter().map(|study| study.uid.as_str()).collect();
+        self.keep_rows().await?;
+        let uids = missing.iter().map(|study| study.study_uid.as_str()).collect();
         let elsewhere = self.snapshot.studies_by_uid(uids).await?;
         let pks: Vec<i64> = elsewhere.values().copied().collect();
         self.studies(&pks).await?;
-        let gone = missing.into_iter().filter(|study| !elsewhere.contains_key(&study.uid));
+        let gone = missing.into_iter().filter(|study| !elsewhere.contains_key(&study.study_uid));
         self.studies_gone(gone.collect()).await
     }
+}
+
+/// What a row of the target, a patient or a study, stands for.
+pub(super) fn key_of(candidate: &Candidate) -> Key {
+    Key { pk: candidate.source_pk, uid: candidate.study_uid.clone() }
 }

@@ -88,7 +88,16 @@ pub struct RunRecord {
     pub error: Option<String>,
 }
 
+/// How the error of a run begins that somebody ended, or that ended with the daemon.
+const CANCELLED: &str = "run: cancelled";
+
 impl RunRecord {
+    /// Whether it was cancelled, which is no failure.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.error.as_deref().is_some_and(|error| error.starts_with(CANCELLED))
+    }
+
     /// A scheduled success that changed nothing: kept in memory, not worth a row in the target.
     #[must_use]
     pub fn is_quiet(&self) -> bool {

@@ -6,7 +6,6 @@ use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, Opts};
 
 use super::names;
-use crate::engine::Mode;
 use crate::history::RunRecord;
 use crate::supervisor::{Snapshot, SourceStatus};
 
@@ -58,13 +57,10 @@ fn sources(snapshot: &Snapshot, now: DateTime<Utc>) -> Vec<MetricFamily> {
     let last_success = |source: &SourceStatus| source.last_success.map(unix);
     let up = |source: &SourceStatus| source.reachability.reachable.map(flag);
     let lag = |source: &SourceStatus| {
-        let latest = latest_success(snapshot, source, |_| true).and_then(|run| run.started);
+        let latest = latest_success(snapshot, source).and_then(|run| run.started);
         latest.or(source.last_success).map(|since| age(since, now))
     };
-    let sweep = |source: &SourceStatus| {
-        let latest = latest_success(snapshot, source, |run| run.mode == Mode::Full);
-        latest.and_then(|run| run.finished).map(|since| age(since, now))
-    };
+    let sweep = |source: &SourceStatus| source.verified_since.map(|since| age(since, now));
     [
         each(names::LAST_SUCCESS_TIMESTAMP_SECONDS, "When the latest successful run ended.", &last_success),
         each(names::SOURCE_UP, "Whether the database of the archive answers.", &up),
@@ -73,19 +69,15 @@ fn sources(snapshot: &Snapshot, now: DateTime<Utc>) -> Vec<MetricFamily> {
             "Time since the latest successful run started: how stale the target may be.",
             &lag,
         ),
-        each(names::SWEEP_AGE_SECONDS, "Time since the latest successful full run ended.", &sweep),
+        each(names::SWEEP_AGE_SECONDS, "Age of the oldest comparison of a row with the archive.", &sweep),
     ]
     .concat()
 }
 
 /// The newest run of a source that succeeded in writing; the history is newest first.
-fn latest_success<'a>(
-    snapshot: &'a Snapshot,
-    source: &SourceStatus,
-    wanted: impl Fn(&RunRecord) -> bool,
-) -> Option<&'a RunRecord> {
+fn latest_success<'a>(snapshot: &'a Snapshot, source: &SourceStatus) -> Option<&'a RunRecord> {
     let mut runs = snapshot.history.iter().map(|run| &**run);
-    runs.find(|run| run.source == source.name && run.success == Some(true) && !run.dry_run && wanted(run))
+    runs.find(|run| run.source == source.name && run.success == Some(true) && !run.dry_run)
 }
 
 fn family<'a>(

@@ -1,6 +1,5 @@
 use super::*;
 use crate::api::testing::{at, record, snapshot};
-use crate::engine::Mode;
 
 /// The value of a sample line, found by its name with labels.
 fn sample(text: &str, name: &str) -> Option<f64> {
@@ -62,6 +61,7 @@ fn what_is_not_known_is_absent() {
     let mut snapshot = snapshot();
     snapshot.history = Arc::new(Vec::new());
     snapshot.status.sources[0].last_success = None;
+    snapshot.status.sources[0].verified_since = None;
     snapshot.status.sources[0].reachability.reachable = None;
     snapshot.status.next_run = None;
     let text = Metrics::new().render(&snapshot);
@@ -74,16 +74,15 @@ fn what_is_not_known_is_absent() {
 }
 
 #[test]
-fn lag_counts_from_the_start_and_sweep_age_from_the_end_of_a_success() {
+fn lag_counts_from_the_start_of_a_success_and_sweep_age_from_the_oldest_comparison() {
     let mut snapshot = snapshot();
-    let full = RunRecord { mode: Mode::Full, started: Some(at(10)), finished: Some(at(20)), ..record(1) };
     let delta = RunRecord { started: Some(at(40)), finished: Some(at(41)), ..record(2) };
     let failed = RunRecord { started: Some(at(50)), success: Some(false), ..record(3) };
-    snapshot.history = Arc::new([failed, delta, full].map(Arc::new).to_vec());
+    snapshot.history = Arc::new([failed, delta].map(Arc::new).to_vec());
     let families = gauges::gauges(&snapshot, at(100));
     let text = encode(&families.into_iter().filter(|f| !f.get_metric().is_empty()).collect::<Vec<_>>());
     assert_eq!(sample(&text, "rbac_sync_source_lag_seconds{source=\"main\"}"), Some(60.0));
-    assert_eq!(sample(&text, "rbac_sync_sweep_age_seconds{source=\"main\"}"), Some(80.0));
+    assert_eq!(sample(&text, "rbac_sync_sweep_age_seconds{source=\"main\"}"), Some(98.0));
 }
 
 /// Runs Prometheus's own linter where it is installed (Debian: `prometheus`).

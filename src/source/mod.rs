@@ -4,6 +4,7 @@
 //! means. Values leave this room normalised as the target wants them; keys of the target are not known
 //! here and stay open. Nothing here writes, and no rule about deletes or merges lives here.
 
+mod access;
 mod queries;
 mod rows;
 mod shape;
@@ -11,11 +12,15 @@ mod snapshot;
 
 use std::sync::Arc;
 
-pub use rows::{Hint, SourcePatient, SourceSeries, SourceStudy};
-pub use snapshot::Snapshot;
+use tokio::sync::{Mutex, MutexGuard};
+
+pub use access::{AccessIds, AccessMap};
+pub use rows::{Hint, Key, SourcePatient, SourceSeries, SourceStudy};
+pub use snapshot::{Horizon, Snapshot};
 
 use crate::config::SourceConfig;
 use crate::database::{Access, Error, Inspection, Side, Slot};
+use crate::engine::Memory;
 use queries::Queries;
 use shape::Shape;
 
@@ -60,6 +65,7 @@ enum NameForm {
 pub struct Source {
     slot: Slot,
     time_zone: chrono_tz::Tz,
+    memory: Mutex<Memory>,
 }
 
 impl Source {
@@ -67,7 +73,12 @@ impl Source {
     #[must_use]
     pub fn new(config: &SourceConfig) -> Self {
         let slot = Slot::new(config.endpoint.clone(), Side::Source, Access::ReadOnly);
-        Self { slot, time_zone: config.time_zone }
+        Self { slot, time_zone: config.time_zone, memory: Mutex::default() }
+    }
+
+    /// What the runs of this source remember of each other, opaque here; one run at a time holds it.
+    pub async fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().await
     }
 
     /// Opens a view of one moment. The shape of the archive is looked at each time, for an upgrade may
@@ -94,7 +105,7 @@ impl Source {
         let queries = Arc::new(Queries::new(lease.dialect(), &shape));
         let mut snapshot = Snapshot::begin(lease, queries, self.time_zone).await?;
         let now = snapshot.now().await?;
-        if let Some(newest) = snapshot.newest(Level::Study).await? {
+        if let Some(newest) = snapshot.newest(Level::Study, now + chrono::TimeDelta::days(36_500)).await? {
             findings.push(format!("newest study change: {newest}; the clock in {}: {now}", self.time_zone));
             if newest > now + chrono::TimeDelta::minutes(5) {
                 advice.push(format!(

@@ -10,10 +10,15 @@ use crate::config::Dialect;
 #[derive(Debug)]
 pub(super) struct Queries {
     pub(super) clock: Arc<str>,
+    pub(super) horizon: Option<Arc<str>>,
+    /// Whether an index begins with `updated_time`, by level.
+    pub(super) indexed: [bool; 3],
     pub(super) names: NameForm,
     pub(super) newest: [Arc<str>; 3],
     pub(super) changed: [Arc<str>; 3],
-    pub(super) pks_after: [Arc<str>; 2],
+    pub(super) newest_pk: [Arc<str>; 3],
+    pub(super) added: [Arc<str>; 3],
+    pub(super) keys_after: [Arc<str>; 2],
     pub(super) patients: Arc<str>,
     pub(super) identifiers: Arc<str>,
     pub(super) merges: Arc<str>,
@@ -26,6 +31,10 @@ pub(super) struct Queries {
     pub(super) series_ids: Option<Arc<str>>,
     pub(super) series_alive: Arc<str>,
     pub(super) patients_alive: Arc<str>,
+    pub(super) access_studies: Arc<str>,
+    pub(super) access_study_ids: Option<Arc<str>>,
+    pub(super) access_series: Arc<str>,
+    pub(super) access_series_ids: Option<Arc<str>>,
 }
 
 impl Queries {
@@ -35,11 +44,19 @@ impl Queries {
         let levels = [Level::Patient, Level::Study, Level::Series];
         Self {
             clock: write.clock(),
+            horizon: write.horizon(),
+            indexed: levels.map(|level| shape.column(level.table(), "updated_time").is_some_and(|facts| facts.indexed)),
             names: if shape.has("person_name", "alphabetic_name") { NameForm::Groups } else { NameForm::Components },
-            newest: levels.map(|level| format!("SELECT max(updated_time) FROM {}", level.table()).into()),
+            newest: levels
+                .map(|level| format!("SELECT max(updated_time) FROM {} WHERE updated_time <= $1", level.table()).into()),
             changed: levels.map(|level| write.changed(level)),
-            pks_after: [Level::Patient, Level::Study]
-                .map(|level| format!("SELECT pk FROM {} WHERE pk > $1 ORDER BY pk LIMIT $2", level.table()).into()),
+            newest_pk: levels.map(|level| format!("SELECT max(pk) FROM {}", level.table()).into()),
+            added: levels.map(|level| {
+                let (table, study) = (level.table(), look_at(level));
+                format!("SELECT pk, {study} FROM {table} WHERE pk > $1 ORDER BY pk LIMIT $2").into()
+            }),
+            keys_after: [("''", "patient"), ("study_iuid", "study")]
+                .map(|(uid, table)| format!("SELECT pk, {uid} FROM {table} WHERE pk > $1 ORDER BY pk LIMIT $2").into()),
             patients: write.patients(),
             identifiers: write.identifiers(),
             merges: format!("SELECT pk, merge_fk FROM patient WHERE {} AND merge_fk IS NOT NULL", write.any("pk"))
@@ -47,7 +64,8 @@ impl Queries {
             merged_into: format!("SELECT pk FROM patient WHERE {}", write.any("merge_fk")).into(),
             studies: write.studies(),
             study_ids: write.access_control_ids("study"),
-            studies_of_patients: format!("SELECT pk FROM study WHERE {} ORDER BY pk", write.any("patient_fk")).into(),
+            studies_of_patients: format!("SELECT pk, study_iuid FROM study WHERE {} ORDER BY pk", write.any("patient_fk"))
+                .into(),
             studies_by_uid: format!(
                 "SELECT study_iuid, pk, {} FROM study s WHERE {}",
                 write.flag("s", "study", "study_deleting"),
@@ -57,14 +75,41 @@ impl Queries {
             series: write.series(),
             series_ids: write.access_control_ids("series"),
             series_alive: format!(
-                "SELECT e.pk FROM series e JOIN study s ON s.pk = e.study_fk WHERE {} AND {} = 0",
-                write.any("e.pk"),
+                "SELECT s.study_iuid, e.series_iuid FROM series e JOIN study s ON s.pk = e.study_fk WHERE {} AND {} = 0",
+                write.any("s.study_iuid"),
                 write.flag("s", "study", "study_deleting"),
             )
             .into(),
             patients_alive: format!("SELECT pk FROM patient WHERE {}", write.any("pk")).into(),
+            access_studies: format!(
+                "SELECT s.pk, {}, {} FROM study s WHERE s.pk > $1 AND s.pk <= $2",
+                write.flag("s", "study", "study_deleting"),
+                write.ids_column("s", "study"),
+            )
+            .into(),
+            access_study_ids: write.access_lists(
+                "study_access_control_id",
+                "SELECT a.study_fk, a.access_control_id FROM study_access_control_id a \
+                 WHERE a.study_fk > $1 AND a.study_fk <= $2 AND a.access_control_id IS NOT NULL",
+            ),
+            access_series: format!(
+                "SELECT e.study_fk, e.pk, {} FROM series e WHERE e.study_fk > $1 AND e.study_fk <= $2",
+                write.ids_column("e", "series"),
+            )
+            .into(),
+            access_series_ids: write.access_lists(
+                "series_access_control_id",
+                "SELECT a.series_fk, a.access_control_id FROM series e \
+                 JOIN series_access_control_id a ON a.series_fk = e.pk \
+                 WHERE e.study_fk > $1 AND e.study_fk <= $2 AND a.access_control_id IS NOT NULL",
+            ),
         }
     }
+}
+
+/// The column that names what to look at again when a row of this level changes.
+fn look_at(level: Level) -> &'static str {
+    if level == Level::Series { "study_fk" } else { "pk" }
 }
 
 struct Writer<'a> {
@@ -116,8 +161,32 @@ impl Writer<'_> {
         .into()
     }
 
+    /// Which transactions are not visible; the old names of these functions stand in every release.
+    fn horizon(&self) -> Option<Arc<str>> {
+        match self.dialect {
+            Dialect::Postgres => {
+                Some("SELECT txid_snapshot_xmin(s), txid_snapshot_xmax(s) FROM txid_current_snapshot() s".into())
+            }
+            Dialect::Sqlite => None,
+        }
+    }
+
+    /// The column of access control IDs, unless a child table holds them.
+    fn ids_column(&self, alias: &str, table: &str) -> String {
+        if self.shape.has(&format!("{table}_access_control_id"), &format!("{table}_fk")) {
+            "NULL".to_owned()
+        } else {
+            self.text(alias, table, "access_control_id")
+        }
+    }
+
+    /// A statement on a child table of access control IDs, where the archive has it.
+    fn access_lists(&self, table: &str, sql: &str) -> Option<Arc<str>> {
+        self.shape.has(table, "access_control_id").then(|| sql.into())
+    }
+
     fn changed(&self, level: Level) -> Arc<str> {
-        let (table, study) = (level.table(), if level == Level::Series { "study_fk" } else { "pk" });
+        let (table, study) = (level.table(), look_at(level));
         // The first condition alone lets an index on updated_time be used.
         format!(
             "SELECT pk, {study}, updated_time FROM {table} \
@@ -189,13 +258,12 @@ impl Writer<'_> {
         } else {
             (self.names("n"), " LEFT JOIN person_name n ON 1 = 0")
         };
-        let child_table = self.shape.has("study_access_control_id", "study_fk");
         format!(
             "SELECT s.pk, s.study_iuid, s.patient_fk, {deleting}, s.study_date, s.study_time, s.study_desc, \
              s.accession_no, {issuer}, {ids}, {rejection}, {created}, {updated}, {names} \
              FROM study s{name_join}{issuer_join} WHERE {any} ORDER BY s.pk",
             deleting = self.flag("s", "study", "study_deleting"),
-            ids = if child_table { "NULL".to_owned() } else { self.text("s", "study", "access_control_id") },
+            ids = self.ids_column("s", "study"),
             rejection = self.int("s", "study", "rejection_state"),
             created = self.time("s", "study", "created_time"),
             updated = self.time("s", "study", "updated_time"),
@@ -205,7 +273,6 @@ impl Writer<'_> {
     }
 
     fn series(&self) -> Arc<str> {
-        let child_table = self.shape.has("series_access_control_id", "series_fk");
         let has_code = self.shape.has("series", "inst_code_fk") && self.shape.has("code", "code_value");
         let (code, code_join) =
             if has_code { ("c.code_value", " LEFT JOIN code c ON c.pk = e.inst_code_fk") } else { ("NULL", "") };
@@ -216,7 +283,7 @@ impl Writer<'_> {
              FROM series e{code_join} WHERE {any} ORDER BY e.study_fk, e.pk",
             sending = self.text("e", "series", sending),
             receiving = self.text("e", "series", "receiving_aet"),
-            ids = if child_table { "NULL".to_owned() } else { self.text("e", "series", "access_control_id") },
+            ids = self.ids_column("e", "series"),
             rejection = self.int("e", "series", "rejection_state"),
             created = self.time("e", "series", "created_time"),
             updated = self.time("e", "series", "updated_time"),

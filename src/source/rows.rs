@@ -17,6 +17,15 @@ pub struct Hint {
     pub look_at: i64,
 }
 
+/// What a row is known by: its pk, and the UID that is its identity (empty of a patient).
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// Its pk.
+    pub pk: i64,
+    /// Its UID.
+    pub uid: String,
+}
+
 /// A patient of the archive.
 pub struct SourcePatient {
     /// The row, `merged_into_fk` still open.
@@ -76,6 +85,10 @@ fn name(cells: &dyn Cells, first: usize, form: NameForm) -> Result<Option<String
         });
     }
     Ok(person_name(groups))
+}
+
+pub(super) fn key(cells: &dyn Cells) -> Result<Key, Damage> {
+    Ok(Key { pk: cells.key(0)?, uid: cells.name(1)? })
 }
 
 pub(super) fn hint(cells: &dyn Cells) -> Result<Option<Hint>, Damage> {

@@ -8,15 +8,25 @@ use chrono::{NaiveDateTime, TimeZone as _};
 
 use super::Level;
 use super::queries::Queries;
-use super::rows::{self, Hint, SourcePatient, SourceSeries, SourceStudy};
+use super::rows::{self, Hint, Key, SourcePatient, SourceSeries, SourceStudy};
 use crate::database::{Class, Error, Lease, Param, Side, Value};
 use crate::model::{Identifier, Links, joined};
+
+/// The transactions that a view of a PostgreSQL archive does not show: those with an ID from `xmin` on
+/// may be under way, those from `xmax` on had not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Horizon {
+    /// The oldest transaction under way.
+    pub xmin: i64,
+    /// The next transaction.
+    pub xmax: i64,
+}
 
 /// A read-only transaction that sees one moment of the archive. Give it back with
 /// [`Snapshot::close`]; dropping it closes its session.
 pub struct Snapshot<'a> {
-    lease: Lease<'a>,
-    queries: Arc<Queries>,
+    pub(super) lease: Lease<'a>,
+    pub(super) queries: Arc<Queries>,
     time_zone: chrono_tz::Tz,
     begun: Instant,
 }
@@ -29,6 +39,12 @@ impl<'a> Snapshot<'a> {
     ) -> Result<Self, Error> {
         lease.begin_snapshot().await?;
         Ok(Self { lease, queries, time_zone, begun: Instant::now() })
+    }
+
+    /// The zone of the archive's JVM.
+    #[must_use]
+    pub fn time_zone(&self) -> chrono_tz::Tz {
+        self.time_zone
     }
 
     /// When this moment was.
@@ -69,12 +85,24 @@ impl<'a> Snapshot<'a> {
         Ok(self.time_zone.from_utc_datetime(&utc).naive_local())
     }
 
-    /// The largest `updated_time` of a level; none of an empty table.
+    /// Which transactions this view does not show; `None` where the database cannot tell.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn newest(&mut self, level: Level) -> Result<Option<NaiveDateTime>, Error> {
-        let rows = self.lease.fetch(&self.queries.newest[level as usize], &[], |cells| cells.time(0)).await?;
+    pub async fn horizon(&mut self) -> Result<Option<Horizon>, Error> {
+        let Some(sql) = self.queries.horizon.clone() else { return Ok(None) };
+        let rows =
+            self.lease.fetch(&sql, &[], |cells| Ok(Horizon { xmin: cells.key(0)?, xmax: cells.key(1)? })).await?;
+        Ok(rows.first().copied())
+    }
+
+    /// The largest `updated_time` of a level that is not later than `now`; none if there is none.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn newest(&mut self, level: Level, now: NaiveDateTime) -> Result<Option<NaiveDateTime>, Error> {
+        let now = [Param::Cell(Value::Time(Some(now)))];
+        let rows = self.lease.fetch(&self.queries.newest[level as usize], &now, |cells| cells.time(0)).await?;
         Ok(rows.first().copied().flatten())
     }
 
@@ -93,13 +121,38 @@ impl<'a> Snapshot<'a> {
         Ok(hints.into_iter().flatten().collect())
     }
 
-    /// Keys of patients or studies behind `after`, ascending, at most `limit`.
+    /// Whether an index makes [`Snapshot::changed`] cheap.
+    #[must_use]
+    pub fn is_indexed(&self, level: Level) -> bool {
+        self.queries.indexed[level as usize]
+    }
+
+    /// The largest pk of a level; 0 of an empty table.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn pks_after(&mut self, level: Level, after: i64, limit: usize) -> Result<Vec<i64>, Error> {
-        let sql = &self.queries.pks_after[usize::from(level != Level::Patient)];
-        self.lease.fetch(sql, &[Param::int(after), Param::int(limit as i64)], |cells| cells.key(0)).await
+    pub async fn newest_pk(&mut self, level: Level) -> Result<i64, Error> {
+        let rows = self.lease.fetch(&self.queries.newest_pk[level as usize], &[], |cells| cells.int(0)).await?;
+        Ok(rows.first().copied().flatten().unwrap_or(0))
+    }
+
+    /// Rows behind a pk, ascending, at most `limit`: each pk and what to look at.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn added(&mut self, level: Level, after: i64, limit: usize) -> Result<Vec<(i64, i64)>, Error> {
+        let params = [Param::int(after), Param::int(limit as i64)];
+        let sql = &self.queries.added[level as usize];
+        self.lease.fetch(sql, &params, |cells| Ok((cells.key(0)?, cells.key(1)?))).await
+    }
+
+    /// Keys of patients or studies behind `after`, ascending, at most `limit`; a patient has no UID.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn keys_after(&mut self, level: Level, after: i64, limit: usize) -> Result<Vec<Key>, Error> {
+        let sql = &self.queries.keys_after[usize::from(level != Level::Patient)];
+        self.lease.fetch(sql, &[Param::int(after), Param::int(limit as i64)], rows::key).await
     }
 
     /// Patients with their identifiers, by pk; a pk that is gone is left out.
@@ -207,9 +260,9 @@ impl<'a> Snapshot<'a> {
     ///
     /// # Errors
     /// The database failed.
-    pub async fn studies_of_patients(&mut self, patient_pks: &[i64]) -> Result<Vec<i64>, Error> {
+    pub async fn studies_of_patients(&mut self, patient_pks: &[i64]) -> Result<Vec<Key>, Error> {
         let keys = [Param::Ints(patient_pks)];
-        self.lease.fetch(&self.queries.studies_of_patients, &keys, |cells| cells.key(0)).await
+        self.lease.fetch(&self.queries.studies_of_patients, &keys, rows::key).await
     }
 
     /// Which of these studies exist and are not being deleted, with their pk.
@@ -234,16 +287,18 @@ impl<'a> Snapshot<'a> {
         Ok(self.lease.fetch(&self.queries.patients_alive, &keys, |cells| cells.key(0)).await?.into_iter().collect())
     }
 
-    /// Which of these series exist in a study that is not being deleted.
+    /// The series of these studies, as pairs of UIDs, where the study is not being deleted.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn series_alive(&mut self, pks: &[i64]) -> Result<HashSet<i64>, Error> {
-        let keys = [Param::Ints(pks)];
-        Ok(self.lease.fetch(&self.queries.series_alive, &keys, |cells| cells.key(0)).await?.into_iter().collect())
+    pub async fn series_alive(&mut self, study_uids: Vec<&str>) -> Result<HashSet<(String, String)>, Error> {
+        let uids = [Param::Texts(study_uids)];
+        let rows =
+            self.lease.fetch(&self.queries.series_alive, &uids, |cells| Ok((cells.name(0)?, cells.name(1)?))).await?;
+        Ok(rows.into_iter().collect())
     }
 }
 
-fn join_ids(ids: &[String]) -> Option<String> {
+pub(super) fn join_ids(ids: &[String]) -> Option<String> {
     joined(ids.iter().map(String::as_str))
 }

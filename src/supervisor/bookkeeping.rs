@@ -59,7 +59,7 @@ impl<O: Outside> Supervisor<O> {
             tracing::info!("the other daemon has ended: this one takes over");
         }
         self.link.opened(now);
-        tracing::info!(target = %self.config.target.endpoint, "the target is open");
+        tracing::info!(url = %self.config.target.endpoint, "the target is open");
         if self.link.needs_holding() {
             let (outside, target, number) = (self.outside.clone(), self.link.target.clone(), self.link.number);
             let work = async move { outside.lost(&target).await };

@@ -14,7 +14,7 @@ use super::admission::{Slots, Ticket};
 use super::publish::Shown;
 use super::{Reachability, Running};
 use crate::config::SourceConfig;
-use crate::engine::{Class, Error, Levels, RunReport};
+use crate::engine::{Class, Error, Levels, RunReport, Side};
 use crate::history::{RunRecord, RunState, Trigger};
 use crate::schedule;
 
@@ -36,6 +36,8 @@ pub(super) struct Lane<S> {
     pub(super) last_start: Option<Instant>,
     pub(super) failures: u32,
     pub(super) last_success: Option<DateTime<Utc>>,
+    /// Every row has been compared since then.
+    pub(super) verified_since: Option<DateTime<Utc>>,
     pub(super) reach: Reachability,
     /// Gone from the configuration; waits only for its run to end.
     pub(super) leaving: bool,
@@ -68,6 +70,7 @@ impl<S> Lane<S> {
             last_start: None,
             failures: 0,
             last_success: None,
+            verified_since: None,
             reach: Reachability { reachable: None, error: None, since: None },
             leaving: false,
             complaints: Complaints::default(),
@@ -105,12 +108,15 @@ impl<S> Lane<S> {
         if ticket.dry_run || error.is_some_and(|error| error.class == Class::Cancelled) {
             return;
         }
-        if error.is_some() {
-            self.failures = self.failures.saturating_add(1);
-            self.due = now + schedule::backoff(self.failures);
-        } else {
+        let Some(error) = error else {
             self.failures = 0;
             self.last_success = Some(at);
+            return;
+        };
+        self.failures = self.failures.saturating_add(1);
+        // The brake stops deletes; everything else goes on at its pace.
+        if error.side != Side::Run {
+            self.due = now + schedule::backoff(self.failures);
         }
     }
 

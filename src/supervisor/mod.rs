@@ -372,7 +372,8 @@ impl<O: Outside> Supervisor<O> {
         }
         tracing::info!(runs_under_way = under_way, "stopping");
         for index in 0..self.lanes.len() {
-            self.withdraw(index, &Error::new(Side::Run, Class::Cancelled, "the daemon stopped before the run began"));
+            let error = Error::new(Side::Run, Class::Cancelled, "cancelled: the daemon stopped before the run began");
+            self.withdraw(index, &error);
         }
     }
 

@@ -21,6 +21,7 @@ pub(super) fn empty(config: Arc<Config>, config_status: ConfigStatus, started: D
         name,
         reachability: unknown.clone(),
         last_success: None,
+        verified_since: None,
         consecutive_failures: 0,
         next_run: None,
     };
@@ -111,6 +112,7 @@ impl<O: Outside> Supervisor<O> {
                     name: lane.config.name.to_string(),
                     reachability: lane.reach.clone(),
                     last_success: lane.last_success,
+                    verified_since: lane.verified_since,
                     consecutive_failures: lane.failures,
                     // A run that takes longer than the interval: unknown until it ends.
                     next_run: due.filter(|due| *due > now).map(|due| lane.shown_due.of(due, now, at)),

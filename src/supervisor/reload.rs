@@ -211,7 +211,8 @@ impl<O: Outside> Supervisor<O> {
             if let Some(active) = &lane.active {
                 active.cancel.cancel();
             }
-            let gone = Error::new(Side::Run, Class::Cancelled, "the source was taken out of the configuration");
+            let gone =
+                Error::new(Side::Run, Class::Cancelled, "cancelled: the source was taken out of the configuration");
             self.withdraw(index, &gone);
         }
     }

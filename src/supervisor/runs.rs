@@ -15,6 +15,7 @@ use super::{Admitted, Denied, Done, RunRequest, Supervisor};
 use crate::config::SourceName;
 use crate::engine::{Class, Error, Levels, RunReport, Settings, Side};
 use crate::history::RunRecord;
+use crate::history::Trigger;
 
 impl<O: Outside> Supervisor<O> {
     // Requests.
@@ -65,16 +66,18 @@ impl<O: Outside> Supervisor<O> {
     }
 
     fn start_run(&mut self, index: usize, ticket: Ticket) {
+        let interval = self.interval();
         let lane = &mut self.lanes[index];
         let name = lane.config.name.clone();
+        let pace = lane.config.pace;
+        let scheduled = matches!(ticket.trigger, Trigger::Schedule | Trigger::Start);
         let settings = Settings {
-            source: name.clone(),
             mode: ticket.mode,
             dry_run: ticket.dry_run,
             allow_deletes: ticket.allow_deletes,
-            overlap: lane.config.overlap,
-            deletes: self.config.target.deletes,
-            max_deletes: self.config.target.max_deletes,
+            sweep_budget: interval.mul_f64(pace.sweep_percent / 100.0),
+            scan_percent: scheduled.then_some(pace.scan_percent),
+            ..Settings::new(&lane.config, &self.config.target)
         };
         // An error span, so that no filter takes the fields away from a line that it lets through.
         let span =
@@ -109,10 +112,12 @@ impl<O: Outside> Supervisor<O> {
         let report = report.unwrap_or_else(|| RunReport {
             mode: active.ticket.mode,
             levels: *active.progress.borrow(),
+            verified_since: None,
             error: Some(Error::new(Side::Run, Class::Transient, "the run panicked; see the log for where")),
         });
         let error = report.error.as_ref();
         lane.ended(&active.ticket, error, now, at, interval);
+        lane.verified_since = report.verified_since.or(lane.verified_since);
         let same_target = active.link == self.link.number;
         match error {
             None => {
@@ -146,7 +151,8 @@ impl<O: Outside> Supervisor<O> {
         let lane = &mut self.lanes[index];
         let Some(ticket) = lane.slots.withdraw() else { return };
         tracing::warn!(run_id = %ticket.run_id, source = %lane.config.name, side = %error.side, %error, "run not started");
-        let report = RunReport { mode: ticket.mode, levels: Levels::default(), error: Some(error.clone()) };
+        let (mode, levels) = (ticket.mode, Levels::default());
+        let report = RunReport { mode, levels, verified_since: None, error: Some(error.clone()) };
         let record = lane.record(&ticket, None, &report, now);
         self.keep(record);
     }
@@ -164,7 +170,9 @@ impl<O: Outside> Supervisor<O> {
 /// One line for each run that somebody may want to read about.
 fn log_end<S>(lane: &mut Lane<S>, active: &Active, report: &RunReport, now: Instant) {
     let (processed, changed) = (report.levels.processed(), report.levels.changed());
-    let (mode, duration_ms) = (report.mode.as_str(), now.duration_since(active.since).as_millis());
+    // Not as u128, which the JSON log writes as a text.
+    let duration_ms = u64::try_from(now.duration_since(active.since).as_millis()).unwrap_or(u64::MAX);
+    let mode = report.mode.as_str();
     let dry_run = active.ticket.dry_run;
     let Some(error) = &report.error else {
         let recovered = !dry_run && lane.complaints.over();

@@ -146,6 +146,9 @@ pub struct SourceStatus {
     pub reachability: Reachability,
     /// End of its latest successful run.
     pub last_success: Option<DateTime<Utc>>,
+    /// Every row of it has been compared with the target since then; null until a pass over all rows, or a
+    /// full run, is complete.
+    pub verified_since: Option<DateTime<Utc>>,
     /// Failed runs since then.
     pub consecutive_failures: u32,
     /// When its next scheduled run is due.

@@ -183,7 +183,7 @@ impl Outside for Fake {
             state.runs.push(Seen { settings, target, at: Instant::now() });
         });
         let _over = Over(self, source);
-        let mut report = RunReport { mode, levels: Levels::default(), error: None };
+        let mut report = RunReport { mode, levels: Levels::default(), verified_since: None, error: None };
         match plan {
             None => {}
             Some(Plan::Rows(inserted)) => report.levels.series = Counts { inserted, ..Counts::default() },
@@ -274,6 +274,7 @@ fn source(name: &str) -> SourceConfig {
         endpoint: endpoint(&format!("sqlite:{name}")),
         time_zone: chrono_tz::Tz::UTC,
         overlap: Duration::from_secs(360),
+        pace: crate::config::Pace::default(),
     }
 }
 
@@ -690,7 +691,7 @@ async fn only_runs_that_are_worth_it_are_recorded_and_those_of_an_earlier_life_a
 }
 
 fn finished_at(at: DateTime<Utc>) -> RunRecord {
-    let report = RunReport { mode: Mode::Delta, levels: Levels::default(), error: None };
+    let report = RunReport { mode: Mode::Delta, levels: Levels::default(), verified_since: None, error: None };
     let ticket = admission::Ticket::scheduled(Trigger::Start);
     Lane::new(source("main"), Arc::new(()), Instant::now()).record(&ticket, None, &report, at)
 }

@@ -1,23 +1,40 @@
 //! Rows that are gone from the source: finding them in the target, and tombstoning or removing them.
 
+use std::fmt;
+
 use super::session::TargetSession;
 use crate::config::Deletes;
 use crate::database::{Cells, Damage, Error, Param};
 use crate::source::Level;
 
 /// A live row of the target that may be gone from the source.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// Its `id`.
     pub id: i64,
     /// Its pk in the archive.
     pub source_pk: i64,
-    /// Study Instance UID; empty on other levels.
-    pub uid: String,
+    /// `id` of its study; of a patient 0.
+    pub study_id: i64,
+    /// UID of its study; of a patient empty.
+    pub study_uid: String,
+    /// UID of the series; on other levels empty.
+    pub series_uid: String,
 }
 
-fn candidate(cells: &dyn Cells) -> Result<Candidate, Damage> {
-    Ok(Candidate { id: cells.key(0)?, source_pk: cells.key(1)?, uid: cells.name(2)? })
+impl fmt::Debug for Candidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Candidate(id {}, pk {})", self.id, self.source_pk)
+    }
+}
+
+fn patient(cells: &dyn Cells) -> Result<Candidate, Damage> {
+    let (study_uid, series_uid) = (String::new(), String::new());
+    Ok(Candidate { id: cells.key(0)?, source_pk: cells.key(1)?, study_id: 0, study_uid, series_uid })
+}
+
+fn study(cells: &dyn Cells) -> Result<Candidate, Damage> {
+    Ok(Candidate { study_id: cells.key(0)?, study_uid: cells.name(2)?, ..patient(cells)? })
 }
 
 impl TargetSession<'_> {
@@ -32,13 +49,18 @@ impl TargetSession<'_> {
         upto: i64,
         limit: usize,
     ) -> Result<Vec<Candidate>, Error> {
-        let (table, uid) = if level == Level::Patient { ("rbac_patient", "''") } else { ("rbac_study", "study_uid") };
+        let (columns, table) = if level == Level::Patient {
+            ("id, source_pk", "rbac_patient")
+        } else {
+            ("id, source_pk, study_uid", "rbac_study")
+        };
         let sql = format!(
-            "SELECT id, source_pk, {uid} FROM {table} WHERE source_fk = $1 AND source_pk > $2 AND source_pk <= $3 \
+            "SELECT {columns} FROM {table} WHERE source_fk = $1 AND source_pk > $2 AND source_pk <= $3 \
              AND deleted_at IS NULL ORDER BY source_pk LIMIT $4"
         );
         let params = [Param::int(self.source_fk), Param::int(after), Param::int(upto), Param::int(limit as i64)];
-        self.read(sql, &params, candidate).await
+        let decode = if level == Level::Patient { patient } else { study };
+        self.read(sql, &params, decode).await
     }
 
     /// Live studies of the patients with these pks in the archive.
@@ -52,7 +74,7 @@ impl TargetSession<'_> {
             self.any("p.source_pk")
         );
         let params = [Param::Ints(patient_pks), Param::int(self.source_fk)];
-        self.read(sql, &params, candidate).await
+        self.read(sql, &params, study).await
     }
 
     /// How many live series these studies have.
@@ -96,7 +118,7 @@ impl TargetSession<'_> {
         Ok(rows.into_iter().filter(same).map(|(id, _)| id).collect())
     }
 
-    /// Tombstones or removes series; answers how many.
+    /// Tombstones or removes series; answers how many of them were live.
     ///
     /// # Errors
     /// The database failed.
@@ -143,20 +165,20 @@ impl TargetSession<'_> {
             return Ok(0);
         }
         let any = self.any(key);
-        if self.dry_run {
-            let sql = format!("SELECT count(*) FROM {table} WHERE {any} AND deleted_at IS NULL");
-            let count = self.read(sql, &[Param::Ints(keys)], |cells| cells.key(0)).await?;
-            return Ok(count.first().map_or(0, |count| count.unsigned_abs()));
-        }
-        match deletes {
+        let count = format!("SELECT count(*) FROM {table} WHERE {any} AND deleted_at IS NULL");
+        let count = self.read(count, &[Param::Ints(keys)], |cells| cells.key(0)).await?;
+        let sql = match deletes {
             Deletes::Tombstone => {
-                let sql =
-                    format!("UPDATE {table} SET deleted_at = $2, synced_at = $2 WHERE {any} AND deleted_at IS NULL");
-                let now = self.now;
-                self.write(sql, &[Param::Ints(keys), Param::Instant(now)]).await
+                format!("UPDATE {table} SET deleted_at = $2, synced_at = $2 WHERE {any} AND deleted_at IS NULL")
             }
-            Deletes::Remove => self.write(format!("DELETE FROM {table} WHERE {any}"), &[Param::Ints(keys)]).await,
+            Deletes::Remove => format!("DELETE FROM {table} WHERE {any}"),
+        };
+        let mut params = vec![Param::Ints(keys)];
+        if deletes == Deletes::Tombstone {
+            params.push(Param::Instant(Some(self.now)));
         }
+        self.write(sql, &params).await?;
+        Ok(count.first().map_or(0, |count| count.unsigned_abs()))
     }
 }
 

@@ -167,7 +167,7 @@ impl Target {
         if ours.is_none() {
             let token = Uuid::now_v7().to_string();
             let holder = myself(role);
-            let params = [Param::text(&token), Param::text(&holder), Param::Instant(Utc::now())];
+            let params = [Param::text(&token), Param::text(&holder), Param::Instant(Some(Utc::now()))];
             let sql = "UPDATE sync_lock SET token = $1, holder = $2, since = $3";
             if session.execute(&sql.into(), &params).await? != 1 {
                 let text = "table sync_lock does not have exactly one row: restore the target from a backup";

@@ -10,6 +10,7 @@ mod lock;
 mod rows;
 mod schema;
 mod session;
+mod sweeps;
 
 use crate::config::TargetConfig;
 use crate::database::{Access, Error, Inspection, Side, Slot};
@@ -20,6 +21,7 @@ pub use deletes::Candidate;
 pub use forget::Forgotten;
 pub use lock::Claim;
 pub use session::{Cursor, Existing, TargetSession};
+pub use sweeps::Pass;
 
 /// The RBAC database. Connects when it is first asked and again after a failure; any number of
 /// tasks may use it at a time.
@@ -47,7 +49,10 @@ impl Target {
         let mut lease = self.look.lease().await?;
         let server = lease.server_version().await?;
         let findings = match schema::look(&mut lease).await? {
-            Installed::Nothing => vec!["no tables yet: the first run creates them".to_owned()],
+            Installed::Nothing => {
+                schema::may_create(&mut lease).await?;
+                vec!["no tables yet: the first run creates them".to_owned()]
+            }
             Installed::Current => vec!["tables of rbac-sync, current version".to_owned()],
         };
         lease.release();

@@ -225,7 +225,7 @@ impl TargetSession<'_> {
     fn constant(&self, constant: Constant) -> Param<'static> {
         match constant {
             Constant::Int(value) => Param::int(value),
-            Constant::Now => Param::Instant(self.now),
+            Constant::Now => Param::Instant(Some(self.now)),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::database::{Class, Error, Param, Session, Side};
 const VERSION: i64 = 1;
 
 /// Every table of this program; a table of somebody else is never touched.
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 13] = [
     "rbac_source",
     "rbac_institution",
     "rbac_patient",
@@ -15,6 +15,7 @@ const TABLES: [&str; 12] = [
     "rbac_study",
     "rbac_series",
     "sync_cursor",
+    "sync_sweep",
     "sync_run",
     "sync_control",
     "sync_lock",
@@ -24,7 +25,7 @@ const TABLES: [&str; 12] = [
 
 /// Version 1. In braces stand types whose names differ between dialects. `id` is assigned from
 /// `sync_sequence` and never used twice, also not after a removal: other tables may refer to it.
-const VERSION_1: [&str; 22] = [
+const VERSION_1: [&str; 23] = [
     "CREATE TABLE sync_schema (version {int} NOT NULL)",
     "CREATE TABLE sync_sequence (next_id {int} NOT NULL)",
     "CREATE TABLE rbac_source (id {int} PRIMARY KEY, name {text} NOT NULL UNIQUE)",
@@ -56,6 +57,8 @@ const VERSION_1: [&str; 22] = [
     "CREATE INDEX rbac_series_institution_fk ON rbac_series (institution_fk)",
     "CREATE TABLE sync_cursor (source_fk {int} NOT NULL REFERENCES rbac_source (id), level {text} NOT NULL, \
      updated_time {fine_time}, load_pk {int}, moved_at {instant} NOT NULL, PRIMARY KEY (source_fk, level))",
+    "CREATE TABLE sync_sweep (source_fk {int} NOT NULL REFERENCES rbac_source (id), pass {text} NOT NULL, \
+     place {int} NOT NULL, started {instant}, verified_since {instant}, PRIMARY KEY (source_fk, pass))",
     "CREATE TABLE sync_run (run_id {text} PRIMARY KEY, run_trigger {text} NOT NULL, mode {text} NOT NULL, \
      source {text} NOT NULL, dry_run {bool} NOT NULL, started {instant} NOT NULL, finished {instant} NOT NULL, \
      success {bool} NOT NULL, processed {int} NOT NULL, duration_ms {int} NOT NULL, levels {text} NOT NULL, error {text})",
@@ -127,12 +130,40 @@ pub(super) async fn look(session: &mut Session) -> Result<Installed, Error> {
     }
     let version = session.fetch(&"SELECT version FROM sync_schema".into(), &[], |cells| cells.key(0)).await?;
     match version.first() {
-        Some(&VERSION) => Ok(Installed::Current),
+        Some(&VERSION) => match TABLES.iter().find(|name| !tables.iter().any(|table| table == *name)) {
+            Some(missing) => {
+                Err(permanent(format!("its table {missing} is missing: restore the target from a backup")))
+            }
+            None => Ok(Installed::Current),
+        },
         Some(version) if *version > VERSION => Err(permanent(format!(
             "its tables have version {version}, this program knows {VERSION}: install the newer rbac-sync again"
         ))),
         _ => Err(permanent("its table sync_schema is damaged: restore the target from a backup".to_owned())),
     }
+}
+
+/// Whether this login may make tables.
+///
+/// # Errors
+/// It may not; or the database failed.
+pub(super) async fn may_create(session: &mut Session) -> Result<(), Error> {
+    let sql = match session.dialect() {
+        Dialect::Postgres => {
+            "SELECT current_schema()::text, \
+             CAST(coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)::int AS bigint)"
+        }
+        Dialect::Sqlite => return Ok(()),
+    };
+    let rows = session.fetch(&sql.into(), &[], |cells| Ok((cells.text(0)?, cells.flag(1)?))).await?;
+    let text = match rows.into_iter().next() {
+        Some((Some(_), true)) => return Ok(()),
+        Some((Some(schema), false)) => {
+            format!("the login may not create tables: GRANT CREATE ON SCHEMA {schema} to it")
+        }
+        _ => "there is no schema to create tables in: see the login's search_path".to_owned(),
+    };
+    Err(Error::new(Side::Target, Class::Permanent, text))
 }
 
 /// Makes the tables if there are none.
@@ -143,6 +174,7 @@ pub(super) async fn install(session: &mut Session) -> Result<(), Error> {
     if look(session).await? == Installed::Current {
         return Ok(());
     }
+    may_create(session).await?;
     session.begin_write().await?;
     for statement in VERSION_1 {
         let statement = spell(session.dialect(), statement);

@@ -210,7 +210,7 @@ impl TargetSession<'_> {
             Param::text(level.table()),
             Param::Cell(Value::Time(cursor.updated_time)),
             Param::Cell(Value::Int(cursor.load_pk)),
-            Param::Instant(Utc::now()),
+            Param::Instant(Some(Utc::now())),
         ];
         self.write(sql, &params).await.map(drop)
     }

@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::daemon::CAP;
+use crate::harness::daemon::{CAP, Daemon};
 use crate::harness::generate;
 use crate::harness::mutate::Change;
 use crate::harness::random;
@@ -141,4 +141,52 @@ async fn a_second_daemon_on_the_same_socket_does_not_start() {
     assert_eq!(second.exit().await, 1);
     daemon.status_with("the first one is untouched", succeeded).await;
     daemon.stop().await;
+}
+
+/// The keys of an object in their order; of the values nothing.
+struct Keys(Vec<String>);
+
+impl<'de> serde::Deserialize<'de> for Keys {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> serde::de::Visitor<'de> for InOrder {
+            type Value = Keys;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Keys, A::Error> {
+                let mut keys = Vec::new();
+                while let Some((key, serde::de::IgnoredAny)) = map.next_entry()? {
+                    keys.push(key);
+                }
+                Ok(Keys(keys))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+#[tokio::test]
+async fn every_line_of_a_json_log_is_an_object_that_has_each_key_once() {
+    let mut site = site(20, 95, "1h").await;
+    site.configure();
+    let daemon =
+        Daemon::start(&site, &[("RBAC_SYNC_LOG_FORMAT", "json"), ("RBAC_SYNC_LOG_LEVEL", "rbac_sync=debug")]).await;
+    daemon.status_with("the first run", succeeded).await;
+    Change::NewStudy.apply(&mut site.archive).await;
+    daemon.run("{}").await;
+    let log = daemon.log();
+    daemon.stop().await;
+    for line in log.lines() {
+        let Keys(mut keys) = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let all = keys.len();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), all, "a key stands there twice: {line}");
+    }
+    let done = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut done = done.filter(|line| line["message"] == "run done");
+    assert!(done.any(|line| line["duration_ms"].is_u64()), "no duration that is a number: {log}");
 }

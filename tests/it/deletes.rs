@@ -155,3 +155,14 @@ async fn row(site: &Site, table: &str, source_pk: i64) -> Cells {
     assert_eq!(rows.len(), 1, "{table} with source_pk {source_pk}");
     rows.remove(0)
 }
+
+#[tokio::test]
+async fn a_key_that_is_given_away_again_does_not_keep_the_row_of_before_alive() {
+    let mut site = loaded(60, 57).await;
+    let old = "SELECT min(pk) FROM study WHERE NOT study_deleting";
+    site.archive.db.run(&format!("UPDATE study SET study_iuid = '1.2.3.4.5' WHERE pk = ({old})")).await;
+    let old = "SELECT max(pk) FROM series WHERE study_fk IN (SELECT pk FROM study WHERE NOT study_deleting)";
+    site.archive.db.run(&format!("UPDATE series SET series_iuid = '1.2.3.4.6' WHERE pk = ({old})")).await;
+    site.sync(&["--mode", "full"]).await;
+    site.assert_in_step("after keys were given away again").await;
+}

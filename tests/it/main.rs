@@ -29,3 +29,4 @@ mod reload;
 mod sources;
 mod standby;
 mod systemd;
+mod traps;

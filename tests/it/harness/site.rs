@@ -21,6 +21,8 @@ use super::shape::{Dialect, Shape};
 pub(crate) struct Settings {
     pub(crate) interval: &'static str,
     pub(crate) overlap: &'static str,
+    /// More lines of the source.
+    pub(crate) pace: &'static str,
     pub(crate) deletes: Gone,
     /// `max_deletes`: rows and percent.
     pub(crate) brake: (u32, f64),
@@ -102,6 +104,7 @@ impl Site {
         let settings = Settings {
             interval: "1h",
             overlap: "6m",
+            pace: "",
             deletes: Gone::Tombstoned,
             brake: (1_000_000, 100.0),
             http: None,
@@ -115,7 +118,7 @@ impl Site {
 
     /// The configuration as the settings have it.
     pub(crate) fn toml(&self) -> String {
-        let Settings { interval, overlap, deletes, brake: (rows, percent), http, level, more } = &self.settings;
+        let Settings { interval, overlap, pace, deletes, brake: (rows, percent), http, level, more } = &self.settings;
         let folder = self.folder.path().display();
         let secret = |url: &str, name: &str| {
             if url.starts_with("sqlite") { String::new() } else { format!("password_file = \"{folder}/{name}\"\n") }
@@ -128,7 +131,7 @@ impl Site {
         let http = http.as_ref().map_or(String::new(), |listen| format!("[http]\nlisten = {listen}\n"));
         format!(
             "[schedule]\ninterval = \"{interval}\"\n\n\
-             [[source]]\nname = \"main\"\nurl = \"{}\"\n{}time_zone = \"UTC\"\noverlap = \"{overlap}\"\n\n\
+             [[source]]\nname = \"main\"\nurl = \"{}\"\n{}time_zone = \"UTC\"\noverlap = \"{overlap}\"\n{pace}\n\n\
              [target]\nurl = \"{target}\"\n{}deletes = \"{deletes}\"\n\
              max_deletes = {{ rows = {rows}, percent = {percent:.1} }}\n\n\
              [socket]\npath = \"{}\"\n\n[log]\nlevel = \"{level}\"\nformat = \"text\"\n\n{http}\n{more}",
@@ -183,6 +186,12 @@ impl Site {
         let once = self.once(arguments).await;
         assert_eq!(once.code, 0, "{once:#?}");
         once
+    }
+
+    /// Another session in the archive, as its administrator.
+    pub(crate) async fn archive_session(&self) -> Db {
+        let name = self.source_url.rsplit('/').next().and_then(|rest| rest.split('?').next()).unwrap();
+        cluster::shared().admin(name).await
     }
 
     pub(crate) async fn daemon(&self) -> Daemon {

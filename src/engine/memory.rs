@@ -1,0 +1,219 @@
+//! What the runs of one source remember of each other while the process lives.
+//!
+//! All of it can be lost: the next run then reads more than it had to. Pure.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use chrono::NaiveDateTime;
+
+use super::gone::Gone;
+use crate::source::Horizon;
+use crate::target::Pass;
+
+/// Polls that are remembered at the most; forgetting one in the middle only makes a cursor move later.
+const POLLS: usize = 64;
+/// The rolling comparison begins with pages of this many patients or studies.
+const FIRST_PAGE: usize = 200;
+/// Smaller pages cost more in round trips than in rows.
+const SMALLEST_PAGE: usize = 50;
+/// Larger ones hold a transaction of the target for long.
+const LARGEST_PAGE: usize = 2000;
+
+/// A delta that has ended: how far it had read, and what it could not have seen.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Poll {
+    /// When it was.
+    pub(super) at: Instant,
+    /// The view that it read, where the database can tell.
+    pub(super) horizon: Option<Horizon>,
+    /// Up to which `updated_time` it read each level.
+    pub(super) reached: [Option<NaiveDateTime>; 3],
+    /// The largest pk of each level at that time; none where an index made it needless.
+    pub(super) newest_pk: [Option<i64>; 3],
+}
+
+/// The memory of one source.
+#[derive(Debug)]
+pub struct Memory {
+    polls: VecDeque<Poll>,
+    /// When the next scan of `updated_time` without an index may begin, by level.
+    scan_due: [Option<Instant>; 3],
+    /// The passes of the rolling comparison; none: not read from the target yet.
+    pub(super) passes: Option<[Pass; 3]>,
+    /// What each pass under way has found gone.
+    pub(super) gone: [Gone; 3],
+    /// When the passes were last written to the target.
+    pub(super) passes_kept: Option<Instant>,
+    /// Rows of one page of the rolling comparison.
+    pub(super) page: usize,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            polls: VecDeque::new(),
+            scan_due: [None; 3],
+            passes: None,
+            gone: Default::default(),
+            passes_kept: None,
+            page: FIRST_PAGE,
+        }
+    }
+}
+
+impl Memory {
+    /// Remembers a delta that has ended.
+    pub(super) fn polled(&mut self, poll: Poll) {
+        if self.polls.len() == POLLS {
+            self.polls.remove(POLLS / 2);
+        }
+        self.polls.push_back(poll);
+    }
+
+    /// Forgets the polls that no longer matter to a run which reads `horizon` now: all but the latest
+    /// settled one and the one before it. Where the database cannot tell which transactions are under
+    /// way, a poll counts as settled after `overlap`.
+    pub(super) fn settle(&mut self, horizon: Option<Horizon>, overlap: Duration, now: Instant) {
+        let settled = self.polls.iter().rposition(|poll| match (poll.horizon, horizon) {
+            (Some(then), Some(now)) => then.xmax <= now.xmin,
+            _ => now.duration_since(poll.at) >= overlap,
+        });
+        if let Some(settled) = settled {
+            self.polls.drain(..settled.saturating_sub(1));
+        }
+    }
+
+    /// How far a cursor may move while transactions are under way. Those that `horizon` does not show
+    /// began after the latest poll whose `xmax` is not above its `xmin`, so what they write is not older
+    /// than what that poll reached. `None`: no limit; `Some(None)`: not at all.
+    pub(super) fn limit(&self, horizon: Option<Horizon>, level: usize) -> Option<Option<NaiveDateTime>> {
+        let horizon = horizon.filter(|horizon| horizon.xmin < horizon.xmax)?;
+        let settled = |poll: &&Poll| poll.horizon.is_some_and(|then| then.xmax <= horizon.xmin);
+        Some(self.polls.iter().rev().find(settled).and_then(|poll| poll.reached[level]))
+    }
+
+    /// Behind which pk rows may be new since the polls that are settled; `None` before the first poll.
+    /// A pk is drawn shortly before its transaction gets an ID, hence one poll more than settled.
+    pub(super) fn new_behind(&self, level: usize) -> Option<i64> {
+        self.polls.front()?.newest_pk[level]
+    }
+
+    /// Whether a scan may begin, so that scans take at most their share of the time.
+    pub(super) fn may_scan(&self, level: usize, now: Instant) -> bool {
+        self.scan_due[level].is_none_or(|due| due <= now)
+    }
+
+    /// Remembers what a scan took.
+    pub(super) fn scanned(&mut self, level: usize, took: Duration, percent: f64, now: Instant) {
+        let pause = took.mul_f64((100.0 / percent - 1.0).max(0.0));
+        self.scan_due[level] = now.checked_add(pause);
+    }
+
+    /// Adapts the size of a page to what the last one took, so that it fits a budget.
+    pub(super) fn paged(&mut self, took: Duration, budget: Duration) {
+        if took > budget / 2 {
+            self.page = (self.page / 2).max(SMALLEST_PAGE);
+        } else if took < budget / 8 {
+            self.page = (self.page * 2).min(LARGEST_PAGE);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: u32) -> NaiveDateTime {
+        chrono::NaiveDate::from_ymd_opt(2026, 1, 1).unwrap().and_hms_opt(0, 0, second).unwrap()
+    }
+
+    fn horizon(xmin: i64, xmax: i64) -> Option<Horizon> {
+        Some(Horizon { xmin, xmax })
+    }
+
+    fn poll(horizon: Option<Horizon>, second: u32) -> Poll {
+        let newest_pk = [Some(i64::from(second) * 100); 3];
+        Poll { at: Instant::now(), horizon, reached: [Some(at(second)); 3], newest_pk }
+    }
+
+    #[test]
+    fn nothing_under_way_sets_no_limit() {
+        assert_eq!(Memory::default().limit(horizon(7, 7), 0), None);
+    }
+
+    #[test]
+    fn a_transaction_from_before_the_first_poll_stops_the_cursor() {
+        assert_eq!(Memory::default().limit(horizon(5, 9), 0), Some(None));
+    }
+
+    #[test]
+    fn a_long_transaction_holds_the_cursor_at_the_last_poll_before_it() {
+        let mut memory = Memory::default();
+        memory.polled(poll(horizon(10, 10), 1));
+        // Transaction 10 begins here and stays.
+        memory.polled(poll(horizon(10, 12), 2));
+        memory.polled(poll(horizon(10, 15), 3));
+        assert_eq!(memory.limit(horizon(10, 20), 1), Some(Some(at(1))));
+        // It ends; 16 is under way.
+        assert_eq!(memory.limit(horizon(16, 20), 1), Some(Some(at(3))));
+    }
+
+    #[test]
+    fn many_polls_under_a_long_transaction_take_bounded_memory_and_keep_both_ends() {
+        let mut memory = Memory::default();
+        memory.polled(poll(horizon(1, 1), 0));
+        for xmax in 2..5000 {
+            memory.settle(horizon(1, xmax), Duration::ZERO, Instant::now());
+            memory.polled(poll(horizon(1, xmax), 1));
+        }
+        assert_eq!(memory.polls.len(), POLLS);
+        assert_eq!(memory.limit(horizon(1, 5000), 0), Some(Some(at(0))));
+        assert_eq!(memory.limit(horizon(4999, 5001), 0), Some(Some(at(1))));
+    }
+
+    #[test]
+    fn new_rows_are_looked_for_behind_the_poll_before_the_settled_one() {
+        let mut memory = Memory::default();
+        assert_eq!(memory.new_behind(0), None);
+        for (second, xmax) in [(1, 10), (2, 20), (3, 30)] {
+            memory.polled(poll(horizon(xmax, xmax), second));
+        }
+        memory.settle(horizon(25, 40), Duration::ZERO, Instant::now());
+        assert_eq!(memory.new_behind(0), Some(100));
+        memory.settle(horizon(40, 40), Duration::ZERO, Instant::now());
+        assert_eq!(memory.new_behind(0), Some(200));
+    }
+
+    #[test]
+    fn without_snapshots_a_poll_is_settled_after_the_overlap() {
+        let mut memory = Memory::default();
+        let begin = Instant::now();
+        for second in 1..=3 {
+            memory.polled(Poll { at: begin + Duration::from_secs(second), ..poll(None, second as u32) });
+        }
+        memory.settle(None, Duration::from_secs(60), begin + Duration::from_secs(30));
+        assert_eq!(memory.new_behind(0), Some(100));
+        memory.settle(None, Duration::from_secs(60), begin + Duration::from_secs(63));
+        assert_eq!(memory.new_behind(0), Some(200));
+    }
+
+    #[test]
+    fn scans_take_their_share_of_the_time() {
+        let (mut memory, now) = (Memory::default(), Instant::now());
+        assert!(memory.may_scan(1, now));
+        memory.scanned(1, Duration::from_secs(2), 10.0, now);
+        assert!(!memory.may_scan(1, now + Duration::from_secs(17)));
+        assert!(memory.may_scan(1, now + Duration::from_secs(19)));
+        assert!(memory.may_scan(0, now));
+    }
+
+    #[test]
+    fn a_page_shrinks_when_it_takes_too_long_and_grows_when_it_is_quick() {
+        let mut memory = Memory::default();
+        memory.paged(Duration::from_millis(300), Duration::from_millis(500));
+        assert_eq!(memory.page, FIRST_PAGE / 2);
+        memory.paged(Duration::from_millis(1), Duration::from_millis(500));
+        assert_eq!(memory.page, FIRST_PAGE);
+    }
+}

@@ -1,0 +1,205 @@
+//! The rolling comparison: finds what leaves no trace in `updated_time`.
+//!
+//! Three passes go round by pk, each run a part of them within its budget. `Access` compares access
+//! control IDs, the marks of studies being deleted and the mere presence of studies and series, which is
+//! quick, and begins anew every minute; `Patients` and `Studies` look at every row again.
+//!
+//! A pass is a full run in slices. What it finds different is written at once; what it finds gone waits
+//! until the pass is complete, so that the brake sees all of it. The place that is kept in the target
+//! does not pass a row that waits.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+
+use super::sweep::{END, START};
+use super::{Error, Run};
+use crate::source::{AccessMap, Level};
+use crate::target::Pass;
+
+/// A pass over the access control IDs begins no more often than this.
+const ACCESS_EVERY: Duration = Duration::from_secs(60);
+/// Studies whose access control IDs are compared cost as much as one that is looked at whole.
+const ACCESS_FACTOR: usize = 10;
+/// On an archive where nothing changes the place is written this often, and not with every run.
+const KEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// The passes; the number is their index everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Access = 0,
+    Patients = 1,
+    Studies = 2,
+}
+
+impl Run<'_> {
+    /// Goes on with the passes for as long as the budget lasts.
+    pub(super) async fn roll(&mut self) -> Result<(), Error> {
+        let budget = self.settings.sweep_budget;
+        if budget.is_zero() || self.settings.dry_run {
+            return Ok(());
+        }
+        if self.memory.passes.is_none() {
+            self.memory.passes = Some(self.target.passes().await?);
+        }
+        let begun = Instant::now();
+        for (kind, until) in [(Kind::Access, budget / 2), (Kind::Patients, budget), (Kind::Studies, budget)] {
+            // What is gone is collected for each pass on its own, over many runs.
+            let earlier = std::mem::take(&mut self.memory.gone[kind as usize]).for_run(self.settings);
+            let own = std::mem::replace(&mut self.gone, earlier);
+            let result = self.roll_pass(kind, begun + until).await;
+            self.memory.gone[kind as usize] = std::mem::replace(&mut self.gone, own);
+            result?;
+        }
+        Ok(())
+    }
+
+    async fn roll_pass(&mut self, kind: Kind, until: Instant) -> Result<(), Error> {
+        let mut pass = self.pass(kind);
+        let now = Utc::now();
+        let every =
+            if kind == Kind::Access { ACCESS_EVERY.min(self.settings.sweep_every) } else { self.settings.sweep_every };
+        if pass.started.is_none() {
+            if !is_due(pass.verified_since, every, now) {
+                return Ok(());
+            }
+            pass = Pass { position: START, started: Some(now), ..pass };
+        }
+        while pass.position < END {
+            let begun = Instant::now();
+            pass.position = self.roll_page(kind, pass.position).await?;
+            self.keep(kind, pass).await?;
+            self.commit().await?;
+            let took = begun.elapsed();
+            self.memory.paged(took, self.settings.sweep_budget);
+            if Instant::now() + took > until {
+                break;
+            }
+        }
+        if pass.position == END {
+            self.delete_gone().await?;
+            self.keep(kind, Pass { position: START, started: None, verified_since: pass.started }).await?;
+            self.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Compares the rows behind `after`; answers up to where.
+    async fn roll_page(&mut self, kind: Kind, after: i64) -> Result<i64, Error> {
+        let level = if kind == Kind::Patients { Level::Patient } else { Level::Study };
+        let size = self.memory.page * if kind == Kind::Access { ACCESS_FACTOR } else { 1 };
+        let keys = self.snapshot.keys_after(level, after, size).await?;
+        let upto = keys.last().map(|key| key.pk).filter(|_| keys.len() == size).unwrap_or(END);
+        let pks: Vec<i64> = keys.iter().map(|key| key.pk).collect();
+        match kind {
+            Kind::Access => {
+                let source = self.snapshot.access(after, upto).await?;
+                let target = self.target.access(after, upto).await?;
+                self.studies(&differing(&source, &target)).await?;
+            }
+            Kind::Patients => self.patients(&pks).await?,
+            Kind::Studies => self.studies(&pks).await?,
+        }
+        self.find_gone(level, after, upto, keys).await?;
+        Ok(upto)
+    }
+
+    fn pass(&self, kind: Kind) -> Pass {
+        self.memory.passes.map_or_else(Pass::default, |passes| passes[kind as usize])
+    }
+
+    /// Remembers a pass; keeps it in the target when it is complete, when the transaction writes anyway,
+    /// and now and then.
+    async fn keep(&mut self, kind: Kind, pass: Pass) -> Result<(), Error> {
+        let passes = self.memory.passes.get_or_insert_default();
+        passes[kind as usize] = pass;
+        let passes = *passes;
+        let overdue = self.memory.passes_kept.is_none_or(|kept| kept.elapsed() >= KEEP_EVERY);
+        let waits = !self.gone.is_empty() || self.memory.gone.iter().any(|gone| !gone.is_empty());
+        if !waits && (overdue || self.target.is_writing()) {
+            self.target.set_passes(&passes).await?;
+            self.memory.passes_kept = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// A full run is a complete pass of every kind, which began at `begun`.
+    pub(super) async fn all_verified(&mut self, begun: DateTime<Utc>) -> Result<(), Error> {
+        let passes = [Pass { position: START, started: None, verified_since: Some(begun) }; 3];
+        self.target.set_passes(&passes).await?;
+        if !self.settings.dry_run {
+            self.memory.passes = Some(passes);
+            self.memory.gone = Default::default();
+        }
+        Ok(())
+    }
+
+    /// Every row has been compared since then; none: not yet.
+    pub(super) fn verified_since(&self) -> Option<DateTime<Utc>> {
+        let passes = self.memory.passes?;
+        let since = passes.iter().map(|pass| pass.verified_since).collect::<Option<Vec<_>>>();
+        since?.into_iter().min()
+    }
+}
+
+/// A clock that was set back makes a pass due.
+fn is_due(verified_since: Option<DateTime<Utc>>, every: Duration, now: DateTime<Utc>) -> bool {
+    verified_since.is_none_or(|since| (now - since).to_std().is_ok_and(|age| age >= every) || since > now)
+}
+
+/// Studies of the source that stand otherwise in the target; what is only in the target is found by pk.
+fn differing(source: &AccessMap, target: &AccessMap) -> Vec<i64> {
+    let differs = |(pk, ids): &(&i64, &crate::source::AccessIds)| match target.get(pk) {
+        Some(there) => *ids != there,
+        None => !ids.deleting,
+    };
+    source.iter().filter(differs).map(|(pk, _)| *pk).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::AccessIds;
+
+    fn study(ids: Option<&str>, deleting: bool, series: &[(i64, Option<&str>)]) -> AccessIds {
+        let series = series.iter().map(|(pk, ids)| (*pk, ids.map(str::to_owned))).collect();
+        AccessIds { deleting, ids: ids.map(str::to_owned), series }
+    }
+
+    #[test]
+    fn equal_studies_do_not_differ() {
+        let map = AccessMap::from([(1, study(Some("A\\B"), false, &[(2, None)]))]);
+        assert!(differing(&map, &map).is_empty());
+    }
+
+    #[test]
+    fn ids_of_study_or_series_a_series_and_the_mark_make_a_difference() {
+        let there = study(Some("A"), false, &[(2, Some("X"))]);
+        for source in [
+            study(None, false, &[(2, Some("X"))]),
+            study(Some("A"), true, &[(2, Some("X"))]),
+            study(Some("A"), false, &[(2, None)]),
+            study(Some("A"), false, &[]),
+            study(Some("A"), false, &[(2, Some("X")), (3, None)]),
+        ] {
+            let (source, target) = (AccessMap::from([(1, source)]), AccessMap::from([(1, there.clone())]));
+            assert_eq!(differing(&source, &target), [1]);
+        }
+    }
+
+    #[test]
+    fn a_study_that_is_not_there_differs_unless_it_is_being_deleted() {
+        let source = AccessMap::from([(1, study(None, false, &[])), (2, study(None, true, &[]))]);
+        assert_eq!(differing(&source, &AccessMap::new()), [1]);
+    }
+
+    #[test]
+    fn a_pass_is_due_after_its_time_and_when_the_clock_was_set_back() {
+        let at = |second| DateTime::from_timestamp(second, 0).unwrap();
+        let every = Duration::from_secs(60);
+        assert!(is_due(None, every, at(0)));
+        assert!(!is_due(Some(at(0)), every, at(59)));
+        assert!(is_due(Some(at(0)), every, at(60)));
+        assert!(is_due(Some(at(100)), every, at(60)));
+    }
+}
