@@ -67,19 +67,19 @@ fn scheduler(status: &Status, alive: bool, now: DateTime<Utc>) -> Part {
     }
 }
 
-/// Runs ask a source. A standby asks none, and neither does a daemon that was paused before it started:
-/// that is as it should be.
-fn source_part(status: &Status, state: &Reachability) -> Part {
-    match (&status.pause, state.reachable) {
-        (_, None) if status.standby => Part { ok: true, detail: "not asked".into() },
-        (Some(_), None) => Part { ok: true, detail: "not asked while paused".into() },
-        _ => database(state),
-    }
-}
-
 fn standby(status: &Status) -> String {
     let holder = status.served_by.as_deref().unwrap_or("another process");
     format!("standby: another daemon serves this target ({holder})")
+}
+
+/// Runs ask a source. A daemon that was paused before it started, and a standby, have none to do, and
+/// nothing is missing.
+fn source_part(status: &Status, state: &Reachability) -> Part {
+    match (&status.pause, state.reachable) {
+        (_, None) if status.standby => Part { ok: true, detail: "not asked by a standby".into() },
+        (Some(_), None) => Part { ok: true, detail: "not asked while paused".into() },
+        _ => database(state),
+    }
 }
 
 fn database(state: &Reachability) -> Part {

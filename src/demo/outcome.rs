@@ -224,7 +224,7 @@ mod tests {
         let cancelled = CancellationToken::new();
         cancelled.cancel();
         let (source, target) = (Source::new(&config.sources[0]), Target::new(&config.target));
-        target.claim("test").await.unwrap();
+        target.claim("demo").await.unwrap();
         let report = engine::run(&settings, &source, &target, &progress, &cancelled).await;
         assert!(ended(Some(&report.error.unwrap().with_side())).is_cancelled());
     }

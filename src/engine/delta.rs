@@ -135,7 +135,7 @@ impl Run<'_> {
         }
         let family = self.family(pks).await?;
         self.patients(&family).await?;
-        self.keep().await?;
+        self.keep_rows().await?;
         let studies = self.snapshot.studies_of_patients(&family).await?;
         let pks: Vec<i64> = studies.iter().map(|study| study.pk).collect();
         self.studies(&pks).await?;

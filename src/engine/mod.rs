@@ -198,7 +198,7 @@ impl Run<'_> {
     /// Keeps what was written so far, before the source is read again: an archive that is slow or frozen
     /// must not hold the target's locks, which the runs of the others need. Cursors move later, so rows
     /// that are kept early are looked at again if the run ends here.
-    async fn keep(&mut self) -> Result<(), Error> {
+    async fn keep_rows(&mut self) -> Result<(), Error> {
         if self.target.is_writing() {
             self.target.commit().await?;
             self.report_progress();

@@ -31,7 +31,7 @@ impl Run<'_> {
     }
 
     async fn patient_batch(&mut self, pks: &[i64]) -> Result<(), Error> {
-        self.keep().await?;
+        self.keep_rows().await?;
         let found = self.snapshot.patients(pks).await?;
         let mut links: Links = found.iter().filter_map(|p| Some((p.row.source_pk, p.merge_fk?))).collect();
         let next: Vec<i64> = links.values().copied().collect();
@@ -99,7 +99,7 @@ impl Run<'_> {
     }
 
     async fn study_batch(&mut self, pks: &[i64]) -> Result<(), Error> {
-        self.keep().await?;
+        self.keep_rows().await?;
         let (deleting, found): (Vec<_>, Vec<_>) =
             self.snapshot.studies(pks).await?.into_iter().partition(|study| study.deleting);
         self.studies_being_deleted(&deleting).await?;

@@ -75,7 +75,7 @@ impl Run<'_> {
     /// transactions are under way it is taken as much earlier as they can be old: there is no earlier run
     /// to tell when they began.
     async fn newest(&mut self, level: Level) -> Result<Option<chrono::NaiveDateTime>, Error> {
-        self.keep().await?;
+        self.keep_rows().await?;
         let under_way = self.snapshot.horizon().await?.is_some_and(|horizon| horizon.xmin < horizon.xmax);
         let now = self.snapshot.now().await?;
         let newest = self.snapshot.newest(level, now).await?;
@@ -135,7 +135,7 @@ impl Run<'_> {
         if missing.is_empty() {
             return Ok(());
         }
-        self.keep().await?;
+        self.keep_rows().await?;
         let uids = missing.iter().map(|study| study.study_uid.as_str()).collect();
         let elsewhere = self.snapshot.studies_by_uid(uids).await?;
         let pks: Vec<i64> = elsewhere.values().copied().collect();
