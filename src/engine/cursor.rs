@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{MappedLocalTime, NaiveDate, NaiveDateTime, TimeDelta, TimeZone as _};
+use chrono::{LocalResult, NaiveDate, NaiveDateTime, Offset as _, TimeDelta, TimeZone as _};
 use chrono_tz::Tz;
 
 /// Before every time that an archive holds.
@@ -10,16 +10,36 @@ pub(super) const BEGINNING: NaiveDateTime =
     NaiveDate::from_ymd_opt(1, 1, 1).expect("a date").and_hms_opt(0, 0, 0).expect("a time");
 
 /// Where to begin: `overlap` before the cursor, for rows that were committed late or by a slow clock.
-/// A time that the clock shows twice (at the end of daylight saving) may have been read the first time
-/// only: then as much earlier as the clock was set back.
-pub(super) fn begin(cursor: Option<NaiveDateTime>, overlap: Duration, zone: Tz) -> NaiveDateTime {
-    let Some(cursor) = cursor else { return BEGINNING };
-    let set_back = match zone.from_local_datetime(&cursor) {
-        MappedLocalTime::Ambiguous(first, second) => second - first,
-        _ => TimeDelta::zero(),
+pub(super) fn begin(cursor: Option<NaiveDateTime>, overlap: Duration) -> NaiveDateTime {
+    let overlap = TimeDelta::from_std(overlap).unwrap_or(TimeDelta::MAX);
+    cursor.and_then(|cursor| cursor.checked_sub_signed(overlap)).unwrap_or(BEGINNING).max(BEGINNING)
+}
+
+/// [`begin`] on the wall clock of `zone`: where that has been set back since then, as much earlier, for
+/// hours come again that are smaller than the cursor.
+pub(super) fn begin_in(
+    zone: Tz,
+    cursor: Option<NaiveDateTime>,
+    overlap: Duration,
+    now: NaiveDateTime,
+) -> NaiveDateTime {
+    let from = begin(cursor, overlap);
+    from.checked_sub_signed(set_back(zone, from, now)).unwrap_or(BEGINNING).max(BEGINNING)
+}
+
+/// How far the clock of `zone` was set back between two of its times. A time that comes twice is taken for
+/// the first of them at the begin and for the second at the end.
+fn set_back(zone: Tz, from: NaiveDateTime, now: NaiveDateTime) -> TimeDelta {
+    // A time that was skipped does not exist; what follows it has the same offset as what comes an hour on.
+    let existing = |time: NaiveDateTime| match zone.from_local_datetime(&time) {
+        LocalResult::None => zone.from_local_datetime(&(time + TimeDelta::hours(1))),
+        result => result,
     };
-    let back = TimeDelta::from_std(overlap).ok().and_then(|overlap| overlap.checked_add(&set_back));
-    back.and_then(|back| cursor.checked_sub_signed(back)).unwrap_or(BEGINNING).max(BEGINNING)
+    let (Some(first), Some(last)) = (existing(from).earliest(), existing(now).latest()) else {
+        return TimeDelta::zero();
+    };
+    let seconds = first.offset().fix().local_minus_utc() - last.offset().fix().local_minus_utc();
+    TimeDelta::seconds(i64::from(seconds.max(0)))
 }
 
 /// The cursor after rows with these times were applied. A row that is dated in the future does not move
@@ -60,24 +80,12 @@ mod tests {
 
     #[test]
     fn a_level_that_was_empty_is_read_from_the_beginning() {
-        assert_eq!(begin(None, Duration::from_secs(360), Tz::UTC), BEGINNING);
+        assert_eq!(begin(None, Duration::from_secs(360)), BEGINNING);
     }
 
     #[test]
     fn an_overlap_reaches_back_from_the_cursor() {
-        assert_eq!(
-            begin(Some(at("2026-01-01 00:05:00")), Duration::from_secs(360), Tz::UTC),
-            at("2025-12-31 23:59:00")
-        );
-    }
-
-    #[test]
-    fn an_hour_that_comes_twice_is_read_from_its_first_beginning() {
-        let (overlap, berlin) = (Duration::from_secs(60), chrono_tz::Europe::Berlin);
-        assert_eq!(begin(Some(at("2026-10-25 02:59:57")), overlap, berlin), at("2026-10-25 01:58:57"));
-        assert_eq!(begin(Some(at("2026-10-25 03:00:00")), overlap, berlin), at("2026-10-25 02:59:00"));
-        // In spring an hour is left out: nothing is dated in it, and nothing is read twice.
-        assert_eq!(begin(Some(at("2026-03-29 03:00:10")), overlap, berlin), at("2026-03-29 02:59:10"));
+        assert_eq!(begin(Some(at("2026-01-01 00:05:00")), Duration::from_secs(360)), at("2025-12-31 23:59:00"));
     }
 
     #[test]
@@ -91,6 +99,21 @@ mod tests {
     fn the_cursor_goes_back_with_the_clock_at_the_end_of_daylight_saving() {
         let cursor = Some(at("2026-10-25 02:59:58"));
         assert_eq!(advance(cursor, std::iter::empty(), at("2026-10-25 02:00:01")), Some(at("2026-10-25 02:00:01")));
+    }
+
+    #[test]
+    fn across_the_end_of_daylight_saving_a_delta_begins_an_hour_earlier() {
+        let (zone, overlap) = (chrono_tz::Europe::Berlin, Duration::from_secs(360));
+        let begin = |cursor: &str, now: &str| begin_in(zone, Some(at(cursor)), overlap, at(now));
+        // On 25 October 2026 three o'clock becomes two o'clock.
+        assert_eq!(begin("2026-10-25 02:58:00", "2026-10-25 02:30:00"), at("2026-10-25 01:52:00"));
+        assert_eq!(begin("2026-10-25 02:58:00", "2026-10-25 05:00:00"), at("2026-10-25 01:52:00"));
+        assert_eq!(begin("2026-10-25 01:30:00", "2026-10-25 03:10:00"), at("2026-10-25 00:24:00"));
+        assert_eq!(begin("2026-10-25 03:10:00", "2026-10-25 03:20:00"), at("2026-10-25 03:04:00"));
+        // On 29 March two o'clock becomes three o'clock.
+        assert_eq!(begin("2026-03-29 01:58:00", "2026-03-29 03:10:00"), at("2026-03-29 01:52:00"));
+        assert_eq!(begin("2026-03-29 03:02:00", "2026-03-29 03:10:00"), at("2026-03-29 02:56:00"));
+        assert_eq!(begin_in(zone, None, overlap, at("2026-07-01 12:00:00")), BEGINNING);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use chrono::NaiveDateTime;
 
-use super::cursor::{advance, begin, hold};
+use super::cursor::{advance, begin_in, hold};
 use super::memory::Poll;
 use super::project::STUDIES;
 use super::sweep::{START, key_of};
@@ -61,7 +61,7 @@ impl Run<'_> {
         }
         self.commit().await?;
         if !self.settings.dry_run {
-            self.memory.polled(Poll { at: begun, horizon, reached: progress.reached, newest_pk });
+            self.memory.polled(Poll { at: begun, horizon, now, reached: progress.reached, newest_pk });
         }
         Ok(())
     }
@@ -69,8 +69,9 @@ impl Run<'_> {
     /// By `updated_time`, from before the cursor on.
     async fn look_at_changed(&mut self, level: Level, indexed: bool, progress: &mut Progress) -> Result<(), Error> {
         let index = level as usize;
-        let mut position =
-            (begin(progress.stored[index].updated_time, self.settings.overlap, self.snapshot.time_zone()), START);
+        let cursor = progress.stored[index].updated_time;
+        let from = begin_in(self.snapshot.time_zone(), cursor, self.settings.overlap, progress.now);
+        let mut position = (from, START);
         loop {
             let begun = Instant::now();
             let hints = self.snapshot.changed(level, position, HINTS).await?;

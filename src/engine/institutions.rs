@@ -10,12 +10,24 @@ use crate::model::Institution;
 use crate::source::SourceSeries;
 use crate::target::TargetSession;
 
+/// The lowest code of each institution by its name; none where no series carries one.
+pub(super) type Codes = HashMap<String, Option<String>>;
+
+/// Adds to `codes` what was seen.
+pub(super) fn note(codes: &mut Codes, name: &str, code: Option<&String>) {
+    match codes.get_mut(name) {
+        None => drop(codes.insert(name.to_owned(), code.cloned())),
+        Some(known) if code.is_some() && (known.is_none() || code < known.as_ref()) => *known = code.cloned(),
+        Some(_) => {}
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Institutions {
     /// `id` and code by name, as in the target.
     known: HashMap<String, (i64, String)>,
-    /// The lowest code seen in this run, by name; none where no series carried one.
-    seen: HashMap<String, Option<String>>,
+    /// What was seen in this run.
+    seen: Codes,
 }
 
 impl Institutions {
@@ -42,12 +54,7 @@ impl Institutions {
         for series in series {
             let Some(name) = series.row.institution.as_deref() else { continue };
             names.push(name);
-            let code = series.institution_code.as_ref();
-            match self.seen.get_mut(name) {
-                None => drop(self.seen.insert(name.to_owned(), code.cloned())),
-                Some(seen) if code.is_some() && (seen.is_none() || code < seen.as_ref()) => *seen = code.cloned(),
-                Some(_) => {}
-            }
+            note(&mut self.seen, name, series.institution_code.as_ref());
         }
         names.sort_unstable();
         names.dedup();
@@ -61,9 +68,19 @@ impl Institutions {
         self.write(wanted, target, levels).await
     }
 
-    /// After a run over everything: a code that no series carries any more goes.
-    pub(super) async fn settle(&mut self, target: &mut TargetSession<'_>, levels: &mut Levels) -> Result<(), Error> {
-        let stale = self.seen.iter().filter_map(|(name, code)| {
+    /// What was seen since the run began or since this was last asked.
+    pub(super) fn take_seen(&mut self) -> Codes {
+        std::mem::take(&mut self.seen)
+    }
+
+    /// When every series has been looked at: a code that none carries any more goes.
+    pub(super) async fn settle(
+        &mut self,
+        codes: &Codes,
+        target: &mut TargetSession<'_>,
+        levels: &mut Levels,
+    ) -> Result<(), Error> {
+        let stale = codes.iter().filter_map(|(name, code)| {
             let code = code.as_ref().unwrap_or(name);
             let (_, held) = self.known.get(name)?;
             (held != code).then(|| Institution { code: code.clone(), name: name.clone() })
@@ -103,5 +120,19 @@ impl Institutions {
             self.known.insert(row.name, (id, row.code));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_code_counts_and_one_is_better_than_none() {
+        let mut codes = Codes::new();
+        for (name, code) in [("A", None), ("A", Some("2")), ("A", Some("10")), ("A", None), ("B", None)] {
+            note(&mut codes, name, code.map(str::to_owned).as_ref());
+        }
+        assert_eq!(codes, Codes::from([("A".to_owned(), Some("10".to_owned())), ("B".to_owned(), None)]));
     }
 }

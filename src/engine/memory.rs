@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use chrono::NaiveDateTime;
 
+use super::cursor::advance;
 use super::gone::Gone;
+use super::institutions::Codes;
 use crate::source::Horizon;
 use crate::target::Pass;
 
@@ -27,7 +29,9 @@ pub(super) struct Poll {
     pub(super) at: Instant,
     /// The view that it read, where the database can tell.
     pub(super) horizon: Option<Horizon>,
-    /// Up to which `updated_time` it read each level.
+    /// The archive's clock at its beginning.
+    pub(super) now: NaiveDateTime,
+    /// Up to which `updated_time` each level had been read; what begins later writes nothing older.
     pub(super) reached: [Option<NaiveDateTime>; 3],
     /// The largest pk of each level at that time; none where an index made it needless.
     pub(super) newest_pk: [Option<i64>; 3],
@@ -43,6 +47,9 @@ pub struct Memory {
     pub(super) passes: Option<[Pass; 3]>,
     /// What each pass under way has found gone.
     pub(super) gone: [Gone; 3],
+    /// The codes that the pass over the studies has seen; none: it did not begin in this process, and so
+    /// not all are known.
+    pub(super) codes: Option<Codes>,
     /// When the passes were last written to the target.
     pub(super) passes_kept: Option<Instant>,
     /// Rows of one page of the rolling comparison.
@@ -56,6 +63,7 @@ impl Default for Memory {
             scan_due: [None; 3],
             passes: None,
             gone: Default::default(),
+            codes: None,
             passes_kept: None,
             page: FIRST_PAGE,
         }
@@ -63,8 +71,13 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// Remembers a delta that has ended.
-    pub(super) fn polled(&mut self, poll: Poll) {
+    /// Remembers a delta that has ended. What it did not scan had been read as far as at the poll before.
+    pub(super) fn polled(&mut self, mut poll: Poll) {
+        if let Some(before) = self.polls.back() {
+            for (reached, before) in poll.reached.iter_mut().zip(before.reached) {
+                *reached = advance((*reached).max(before), std::iter::empty(), poll.now);
+            }
+        }
         if self.polls.len() == POLLS {
             self.polls.remove(POLLS / 2);
         }
@@ -134,7 +147,7 @@ mod tests {
 
     fn poll(horizon: Option<Horizon>, second: u32) -> Poll {
         let newest_pk = [Some(i64::from(second) * 100); 3];
-        Poll { at: Instant::now(), horizon, reached: [Some(at(second)); 3], newest_pk }
+        Poll { at: Instant::now(), horizon, now: at(second), reached: [Some(at(second)); 3], newest_pk }
     }
 
     #[test]

@@ -19,6 +19,8 @@
 mod cursor;
 mod delta;
 mod gone;
+#[cfg(test)]
+mod histories;
 mod institutions;
 mod memory;
 mod plan;

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
-use super::sweep::{END, START};
+use super::institutions::{Codes, note};
+use super::sweep::{END, START, page_end};
 use super::{Error, Run};
 use crate::source::{AccessMap, Level};
 use crate::target::Pass;
@@ -64,6 +65,9 @@ impl Run<'_> {
                 return Ok(());
             }
             pass = Pass { position: START, started: Some(now), ..pass };
+            if kind == Kind::Studies {
+                self.memory.codes = Some(Codes::default());
+            }
         }
         while pass.position < END {
             let begun = Instant::now();
@@ -77,6 +81,9 @@ impl Run<'_> {
             }
         }
         if pass.position == END {
+            if let Some(codes) = self.memory.codes.take_if(|_| kind == Kind::Studies) {
+                self.institutions.settle(&codes, &mut self.target, &mut self.uncommitted).await?;
+            }
             self.delete_gone().await?;
             self.keep_pass(kind, Pass { position: START, started: None, verified_since: pass.started }).await?;
             self.commit().await?;
@@ -89,8 +96,8 @@ impl Run<'_> {
         let level = if kind == Kind::Patients { Level::Patient } else { Level::Study };
         let size = self.memory.page * if kind == Kind::Access { ACCESS_FACTOR } else { 1 };
         let keys = self.snapshot.keys_after(level, after, size).await?;
-        let upto = keys.last().map(|key| key.pk).filter(|_| keys.len() == size).unwrap_or(END);
         let pks: Vec<i64> = keys.iter().map(|key| key.pk).collect();
+        let upto = page_end(&pks, size);
         match kind {
             Kind::Access => {
                 let source = self.snapshot.access(after, upto).await?;
@@ -98,7 +105,13 @@ impl Run<'_> {
                 self.studies(&differing(&source, &target)).await?;
             }
             Kind::Patients => self.patients(&pks).await?,
-            Kind::Studies => self.studies(&pks).await?,
+            Kind::Studies => {
+                self.studies(&pks).await?;
+                let seen = self.institutions.take_seen();
+                if let Some(codes) = &mut self.memory.codes {
+                    seen.iter().for_each(|(name, code)| note(codes, name, code.as_ref()));
+                }
+            }
         }
         self.find_gone(level, after, upto, keys).await?;
         Ok(upto)
@@ -130,6 +143,7 @@ impl Run<'_> {
         if !self.settings.dry_run {
             self.memory.passes = Some(passes);
             self.memory.gone = Default::default();
+            self.memory.codes = None;
         }
         Ok(())
     }

@@ -1,9 +1,11 @@
 //! Looking at everything, by pk: the first load, and the full run.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use chrono::Utc;
 
+use super::cursor::begin;
 use super::project::{PATIENTS, STUDIES};
 use super::{Error, Mode, Run};
 use crate::source::{Key, Level};
@@ -11,10 +13,17 @@ use crate::target::{Candidate, Cursor};
 
 /// Rows of the target that are compared with the keys of the source in one go.
 const TARGET_PAGE: usize = 10_000;
+/// No transaction of an archive is older than this; its application server ends them after minutes.
+pub(super) const LONGEST_TRANSACTION: Duration = Duration::from_secs(60 * 60);
 /// Before every pk.
 pub(super) const START: i64 = i64::MIN;
 /// Behind every pk.
 pub(super) const END: i64 = i64::MAX;
+
+/// Up to where a page of at most `size` keys reaches: one that is not full is the last.
+pub(super) fn page_end(pks: &[i64], size: usize) -> i64 {
+    pks.last().copied().filter(|_| pks.len() == size).unwrap_or(END)
+}
 
 impl Run<'_> {
     /// The first load. The times up to which later deltas need not read are taken before its first row
@@ -54,18 +63,23 @@ impl Run<'_> {
         let begun = Utc::now();
         self.sweep(Level::Patient, None).await?;
         self.sweep(Level::Study, None).await?;
-        self.institutions.settle(&mut self.target, &mut self.uncommitted).await?;
+        let codes = self.institutions.take_seen();
+        self.institutions.settle(&codes, &mut self.target, &mut self.uncommitted).await?;
         self.commit().await?;
         self.delete_gone().await?;
         self.all_verified(begun).await?;
         self.commit().await
     }
 
-    /// The largest `updated_time` of a level, but not past the clock; none of an empty table.
+    /// The largest `updated_time` of a level, but not past the clock; none of an empty table. While
+    /// transactions are under way it is taken as much earlier as they can be old: there is no earlier run
+    /// to tell when they began.
     async fn newest(&mut self, level: Level) -> Result<Option<chrono::NaiveDateTime>, Error> {
         self.keep().await?;
+        let under_way = self.snapshot.horizon().await?.is_some_and(|horizon| horizon.xmin < horizon.xmax);
         let now = self.snapshot.now().await?;
-        self.snapshot.newest(level, now).await
+        let newest = self.snapshot.newest(level, now).await?;
+        Ok(newest.map(|time| if under_way { begin(Some(time), LONGEST_TRANSACTION) } else { time }))
     }
 
     /// Looks at every patient, or every study, behind the place where it was interrupted.
@@ -74,8 +88,8 @@ impl Run<'_> {
         let mut after = place.and_then(|place| place.load_pk).unwrap_or(START);
         while after < END {
             let keys = self.snapshot.keys_after(level, after, size).await?;
-            let upto = keys.last().map(|key| key.pk).filter(|_| keys.len() == size).unwrap_or(END);
             let pks: Vec<i64> = keys.iter().map(|key| key.pk).collect();
+            let upto = page_end(&pks, size);
             match level {
                 Level::Patient => self.patients(&pks).await?,
                 Level::Study | Level::Series => self.studies(&pks).await?,
@@ -134,4 +148,42 @@ impl Run<'_> {
 /// What a row of the target, a patient or a study, stands for.
 pub(super) fn key_of(candidate: &Candidate) -> Key {
     Key { pk: candidate.source_pk, uid: candidate.study_uid.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Rows that come and go while the pages are read make no difference to those that stay.
+        #[test]
+        fn every_key_lies_in_exactly_one_page_whatever_their_sizes(
+            stay in prop::collection::btree_set(any::<i64>().prop_filter("a key", |pk| *pk != START), 0..60),
+            others in prop::collection::vec(prop::collection::btree_set(any::<i64>(), 0..5), 100),
+            sizes in prop::collection::vec(1usize..9, 100),
+        ) {
+            let mut after = START;
+            let mut read = Vec::new();
+            let mut pages = Vec::new();
+            for number in 0.. {
+                let size = sizes[number % sizes.len()];
+                let now: BTreeSet<i64> = stay.union(&others[number % others.len()]).copied().collect();
+                let pks: Vec<i64> = now.into_iter().filter(|pk| *pk > after).take(size).collect();
+                let upto = page_end(&pks, size);
+                prop_assert!(upto > after, "a page reaches further than the one before");
+                read.extend(pks.into_iter().filter(|pk| stay.contains(pk)));
+                pages.push((after, upto));
+                if upto == END {
+                    break;
+                }
+                after = upto;
+            }
+            prop_assert_eq!(read, stay.into_iter().collect::<Vec<_>>());
+            prop_assert!(pages.windows(2).all(|pair| pair[0].1 == pair[1].0), "no gap and no overlap");
+        }
+    }
 }

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::harness::cluster::{self, Cluster};
-use crate::harness::daemon::Daemon;
+use crate::harness::daemon::{CAP, Daemon};
 use crate::harness::generate;
 use crate::harness::mutate::{self, Change};
 use crate::harness::product::Product;
 use crate::harness::random::{self, Random};
 use crate::harness::shape::{Dialect, Shape};
 use crate::harness::site::Site;
+use crate::harness::wait::{check, eventually};
 
 #[tokio::test]
 async fn a_kill_in_the_middle_of_the_first_load_loses_and_doubles_nothing() {
@@ -94,6 +95,36 @@ async fn a_kill_in_the_middle_of_deltas_loses_nothing() {
         }
         site.sync(&["--mode", "delta"]).await;
         site.assert_in_step("after deltas that were killed").await;
+    }
+}
+
+#[tokio::test]
+async fn a_kill_before_rows_are_written_leaves_the_cursor_before_them() {
+    for table in ["rbac_patient", "rbac_study", "rbac_series"] {
+        let mut site = Site::new(Shape::release("5.35.0"), random::seed(44)).await;
+        (site.settings.overlap, site.settings.pace) = ("1s", "sweep_percent = 0");
+        generate::fill(&mut site.archive, 60).await;
+        site.sync(&[]).await;
+        // What is changed first is older than the overlap when the last of them has been read.
+        for change in [Change::Rename, Change::StudyAttributes, Change::SeriesAttributes, Change::NewPatient] {
+            change.apply(&mut site.archive).await;
+            let later = site.archive.tick() + chrono::Duration::hours(1);
+            site.archive.set_clock(later);
+        }
+        let mut holder = site.target().await;
+        holder.run(&format!("BEGIN; LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")).await;
+        site.configure();
+        let daemon = Daemon::spawn(&site, &[]);
+        let waits = format!("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = '{table}'::regclass");
+        eventually("the run waits for the lock", CAP, async || {
+            let waiting = holder.numbers(&waits).await[0];
+            check(waiting > 0, daemon.log())
+        })
+        .await;
+        daemon.crash().await;
+        holder.run("COMMIT").await;
+        site.sync(&["--mode", "delta"]).await;
+        site.assert_in_step(&format!("after a kill before {table} was written")).await;
     }
 }
 

@@ -6,13 +6,18 @@
 //! - `RBAC_SYNC_TEST_SEED=N` repeats the random choices of a failed run (every failure prints its seed).
 //! - `RBAC_SYNC_TEST_KILLS=N` kills daemons that take turns N times for each kind of target.
 //! - `RBAC_SYNC_TEST_STUDIES=N` makes the larger archives larger.
+//! - `RBAC_SYNC_TEST_SECONDS=N` lets the concurrent writers of [`convergence`] write for N seconds instead of
+//!   about 25; some thousands make the long version of that test.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod harness;
 
+mod bumps;
 mod changes;
+mod clocks;
 mod commands;
 mod control;
+mod convergence;
 mod crash;
 mod daemon;
 mod deletes;
@@ -27,6 +32,7 @@ mod outage;
 mod privacy;
 mod refusals;
 mod reload;
+mod restores;
 mod sources;
 mod standby;
 mod systemd;

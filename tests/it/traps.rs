@@ -201,3 +201,34 @@ async fn an_index_on_updated_time_is_used_at_every_run() {
         daemon.stop().await;
     }
 }
+
+#[tokio::test]
+async fn a_transaction_that_was_open_before_the_first_load_is_not_lost() {
+    let mut site = Site::new(Shape::release("5.35.0"), random::seed(167)).await;
+    site.settings.overlap = "1s";
+    site.archive.set_clock(chrono::Utc::now().naive_utc() - chrono::Duration::days(1));
+    generate::fill(&mut site.archive, 40).await;
+    let time = chrono::Utc::now().naive_utc() - chrono::Duration::minutes(20);
+    let mut late = site.archive_session().await;
+    late.run(&format!("BEGIN; UPDATE study SET study_desc = 'LATE', updated_time = '{time}'")).await;
+    site.archive.set_clock(time + chrono::Duration::minutes(10));
+    Change::NewStudy.apply(&mut site.archive).await;
+    let daemon = started(&mut site, "1h", LAZY).await;
+    daemon.run("{}").await;
+    late.run("COMMIT").await;
+    daemon.run("{}").await;
+    site.assert_in_step("after a transaction from before the first load").await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_code_that_is_replaced_by_a_higher_one_is_found_by_the_rolling_comparison() {
+    let mut site = Site::new(Shape::release("5.35.0"), random::seed(168)).await;
+    generate::fill(&mut site.archive, 60).await;
+    let daemon = started(&mut site, "1s", SWEEPING).await;
+    for code in ["AAA", "ZZZ"] {
+        site.archive.db.run(&format!("UPDATE code SET code_value = '{code}'")).await;
+        in_step_by_itself(&mut site, code).await;
+    }
+    daemon.stop().await;
+}

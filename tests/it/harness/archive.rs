@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
-use chrono::{Duration, NaiveDate, NaiveDateTime};
+use chrono::{Duration, DurationRound as _, NaiveDate, NaiveDateTime};
 
 use super::cluster::{Cluster, READER};
 use super::db::Db;
@@ -49,6 +51,23 @@ impl<T: Into<Val>> From<Option<T>> for Val {
 /// Columns of one row; those that the shape lacks are left out, those that must not be null filled in.
 pub(crate) type Fields = BTreeMap<&'static str, Val>;
 
+/// The wall clock of one of several nodes of an archive.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Node {
+    /// How far it is ahead.
+    pub(crate) skew: Duration,
+    /// Its database keeps whole seconds, rounded up from the half.
+    pub(crate) whole_seconds: bool,
+}
+
+impl Node {
+    fn now(self) -> NaiveDateTime {
+        let now = chrono::Utc::now().naive_utc() + self.skew;
+        let step = if self.whole_seconds { Duration::seconds(1) } else { Duration::milliseconds(1) };
+        now.duration_round(step).expect("a time of our age")
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Archive {
     pub(crate) db: Db,
@@ -60,8 +79,10 @@ pub(crate) struct Archive {
     pub(crate) issuers: Vec<i64>,
     dialect: Dialect,
     clock: NaiveDateTime,
-    /// The last primary key and the last UID given away.
-    last: i64,
+    /// Moves the clock; none: it moves by chance with each tick.
+    node: Option<Node>,
+    /// The last primary key and the last UID given away, shared by all nodes.
+    last: Arc<AtomicI64>,
 }
 
 impl Archive {
@@ -85,12 +106,30 @@ impl Archive {
     fn new(db: Db, shape: Shape, dialect: Dialect, seed: u64) -> Self {
         let clock = NaiveDate::from_ymd_opt(2024, 3, 1).and_then(|date| date.and_hms_milli_opt(8, 0, 0, 0)).unwrap();
         let (codes, issuers) = (BTreeMap::new(), Vec::new());
-        Self { db, shape, random: Random::new(seed), codes, issuers, dialect, clock, last: 0 }
+        let last = Arc::default();
+        Self { db, shape, random: Random::new(seed), codes, issuers, dialect, clock, node: None, last }
+    }
+
+    /// Another node of the same archive, with its own session, clock and choices.
+    pub(crate) fn node(&self, db: Db, node: Node, seed: u64) -> Self {
+        Self {
+            db,
+            shape: self.shape.clone(),
+            random: Random::new(seed),
+            codes: self.codes.clone(),
+            issuers: self.issuers.clone(),
+            dialect: self.dialect,
+            clock: node.now(),
+            node: Some(node),
+            last: Arc::clone(&self.last),
+        }
     }
 
     /// The wall clock of the archive moves on; now and then two changes happen in the same moment.
     pub(crate) fn tick(&mut self) -> NaiveDateTime {
-        if !self.random.chance(20) {
+        if let Some(node) = self.node {
+            self.clock = node.now();
+        } else if !self.random.chance(20) {
             self.clock += match self.random.below(3) {
                 0 => Duration::microseconds(i64::try_from(self.random.below(3_000_000)).unwrap()),
                 1 => Duration::milliseconds(i64::try_from(self.random.below(20_000)).unwrap()),
@@ -106,8 +145,7 @@ impl Archive {
     }
 
     pub(crate) fn next_key(&mut self) -> i64 {
-        self.last += 1;
-        self.last
+        self.last.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub(crate) fn next_uid(&mut self) -> String {

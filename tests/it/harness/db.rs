@@ -16,6 +16,9 @@ pub(crate) enum Db {
     Postgres(PgConnection),
     Mariadb(MySqlConnection),
     Sqlite(SqliteConnection),
+    /// One of several writers: when its transaction loses against another's, the rest of it is not asked
+    /// any more and answers nothing, until [`Db::lost`] is called.
+    Contending(Box<Db>, Option<String>),
 }
 
 impl Db {
@@ -39,20 +42,44 @@ impl Db {
         Self::Sqlite(options.connect().await.unwrap())
     }
 
+    /// This session as one of several writers.
+    pub(crate) fn contending(self) -> Self {
+        Self::Contending(Box::new(self), None)
+    }
+
+    /// Against what the transaction of one of several writers was lost; it is to be rolled back.
+    pub(crate) fn lost(&mut self) -> Option<String> {
+        if let Self::Contending(_, lost) = self { lost.take() } else { None }
+    }
+
     /// Runs any number of statements.
     pub(crate) async fn run(&mut self, sql: &str) {
+        if let Err(error) = self.try_run(sql).await {
+            self.failed(&error, sql);
+        }
+    }
+
+    async fn try_run(&mut self, sql: &str) -> sqlx::Result<()> {
         let statements = AssertSqlSafe(sql.to_owned());
-        let done = match self {
+        match self {
             Self::Postgres(session) => raw_sql(statements).execute(session).await.map(|_| ()),
             Self::Mariadb(session) => raw_sql(statements).execute(session).await.map(|_| ()),
             Self::Sqlite(session) => raw_sql(statements).execute(session).await.map(|_| ()),
-        };
-        done.unwrap_or_else(|error| panic!("{error}\nin: {}", sql.chars().take(2000).collect::<String>()));
+            Self::Contending(_, Some(_)) => Ok(()),
+            Self::Contending(session, None) => Box::pin(session.try_run(sql)).await,
+        }
     }
 
     pub(crate) async fn rows(&mut self, sql: &str) -> Vec<Cells> {
+        self.try_rows(sql).await.unwrap_or_else(|error| {
+            self.failed(&error, sql);
+            Vec::new()
+        })
+    }
+
+    async fn try_rows(&mut self, sql: &str) -> sqlx::Result<Vec<Cells>> {
         let query = AssertSqlSafe(sql.to_owned());
-        let rows = match self {
+        match self {
             Self::Postgres(session) => {
                 raw_sql(query).fetch_all(session).await.map(|rows| rows.iter().map(postgres_cells).collect())
             }
@@ -62,8 +89,16 @@ impl Db {
             Self::Sqlite(session) => {
                 raw_sql(query).fetch_all(session).await.map(|rows| rows.iter().map(sqlite_cells).collect())
             }
-        };
-        rows.unwrap_or_else(|error| panic!("{error}\nin: {sql}"))
+            Self::Contending(_, Some(_)) => Ok(Vec::new()),
+            Self::Contending(session, None) => Box::pin(session.try_rows(sql)).await,
+        }
+    }
+
+    fn failed(&mut self, error: &sqlx::Error, sql: &str) {
+        match self {
+            Self::Contending(_, lost) if is_contention(error) => *lost = Some(error.to_string()),
+            _ => panic!("{error}\nin: {}", sql.chars().take(2000).collect::<String>()),
+        }
     }
 
     /// The first column of the first row.
@@ -84,6 +119,7 @@ impl Db {
             Self::Postgres(_) => "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()",
             Self::Mariadb(_) => "SELECT table_name FROM information_schema.tables WHERE table_schema = database()",
             Self::Sqlite(_) => "SELECT name FROM sqlite_master WHERE type = 'table'",
+            Self::Contending(session, _) => return Box::pin(session.tables()).await,
         };
         self.rows(sql).await.into_iter().filter_map(|row| row.into_values().next()?).collect()
     }
@@ -92,6 +128,13 @@ impl Db {
     pub(crate) async fn table(&mut self, name: &str) -> Vec<Cells> {
         if self.tables().await.contains(name) { self.rows(&format!("SELECT * FROM {name}")).await } else { Vec::new() }
     }
+}
+
+/// Whether another transaction was in the way: a deadlock, a lock that was not given in time, or a row that
+/// a key points to and that went, or came, meanwhile.
+fn is_contention(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| ["40001", "40P01", "55P03", "23503", "23505"].contains(&code.as_ref()))
 }
 
 /// The protocol of `raw_sql` carries text.

@@ -90,8 +90,9 @@ pub(crate) async fn delete_patient(archive: &mut Archive) -> Option<()> {
 pub(crate) async fn reimport(archive: &mut Archive) -> Option<()> {
     let study = archive.pick("SELECT pk FROM study").await?;
     let rows = archive.db.rows(&format!("SELECT study_iuid, patient_fk FROM study WHERE pk = {study}")).await;
-    let uid = rows[0]["study_iuid"].clone()?;
-    let patient: i64 = rows[0]["patient_fk"].as_ref()?.parse().ok()?;
+    let row = rows.into_iter().next()?;
+    let uid = row["study_iuid"].clone()?;
+    let patient: i64 = row["patient_fk"].as_ref()?.parse().ok()?;
     let series = archive.db.rows(&format!("SELECT series_iuid FROM series WHERE study_fk = {study} ORDER BY pk")).await;
     delete_studies(archive, &format!("pk = {study}")).await;
     let mut batch = Batch::default();

@@ -17,3 +17,4 @@ pub(crate) mod shape;
 pub(crate) mod site;
 pub(crate) mod store;
 pub(crate) mod wait;
+pub(crate) mod writers;

@@ -1,5 +1,7 @@
 //! A small seeded generator of random numbers (SplitMix64): the same seed gives the same test everywhere.
 
+use std::time::Duration;
+
 /// The seed of this test: that of the environment, else `default`. Printed, and so shown when the test fails.
 pub(crate) fn seed(default: u64) -> u64 {
     let seed = std::env::var("RBAC_SYNC_TEST_SEED").ok().map_or(default, |text| text.parse().expect("a number"));
@@ -10,6 +12,12 @@ pub(crate) fn seed(default: u64) -> u64 {
 /// The size of a larger archive: that of the environment, else `default`.
 pub(crate) fn studies(default: u32) -> u32 {
     std::env::var("RBAC_SYNC_TEST_STUDIES").ok().map_or(default, |text| text.parse().expect("a number"))
+}
+
+/// How long concurrent writers write: the seconds of the environment, else `default`.
+pub(crate) fn writing(default: u64) -> Duration {
+    let seconds = std::env::var("RBAC_SYNC_TEST_SECONDS").ok();
+    Duration::from_secs(seconds.map_or(default, |text| text.parse().expect("a number")))
 }
 
 #[derive(Clone, Debug)]

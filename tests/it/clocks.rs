@@ -1,0 +1,107 @@
+//! Times as archives really write them: many alike, rounded, ahead, behind.
+
+use chrono::{Duration, NaiveDateTime, Utc};
+
+use crate::harness::archive::Val;
+use crate::harness::generate;
+use crate::harness::mutate::Change;
+use crate::harness::random;
+use crate::harness::shape::Shape;
+use crate::harness::site::Site;
+use crate::harness::store::Batch;
+
+/// Studies of the archive that stands in these tests.
+const STUDIES: u32 = 200;
+
+/// An archive that was filled a day ago, and the present time.
+async fn yesterdays(seed: u64) -> (Site, NaiveDateTime) {
+    let mut site = Site::new(Shape::release("5.35.0"), random::seed(seed)).await;
+    let now = Utc::now().naive_utc();
+    site.archive.set_clock(now - Duration::days(1));
+    generate::fill(&mut site.archive, STUDIES).await;
+    (site, now)
+}
+
+/// A delta that brings the target in step and looks at no more than `most` studies.
+async fn small_delta(site: &mut Site, most: u64, when: &str) {
+    let once = site.sync(&["--mode", "delta"]).await;
+    site.assert_in_step(when).await;
+    let looked_at: u64 = ["inserted", "updated", "unchanged"].map(|action| once.count("study", action)).iter().sum();
+    assert!(looked_at <= most, "{when}: {looked_at} of {STUDIES} studies were looked at");
+}
+
+#[tokio::test]
+async fn rows_of_one_moment_all_arrive_also_where_they_fill_more_than_a_page() {
+    let mut site = Site::new(Shape::release("5.35.0"), random::seed(181)).await;
+    generate::fill(&mut site.archive, 20).await;
+    let patient = site.archive.pick("SELECT pk FROM patient").await.unwrap();
+    let mut batch = Batch::default();
+    let mut studies = Vec::new();
+    for series in [50_001, 10] {
+        let uid = site.archive.next_uid();
+        let study = batch.study(&mut site.archive, patient, &uid);
+        for _ in 0..series {
+            let uid = site.archive.next_uid();
+            batch.series(&mut site.archive, study, &uid);
+        }
+        studies.push(study);
+    }
+    batch.write(&mut site.archive).await;
+    let moment = site.archive.tick();
+    site.archive.db.run(&format!("UPDATE series SET updated_time = '{moment}'")).await;
+    site.sync(&[]).await;
+    // Within the same second as all others, behind all others in the order of keys.
+    site.archive.db.run(&format!("UPDATE series SET series_desc = 'tied' WHERE study_fk = {}", studies[1])).await;
+    let once = site.sync(&["--mode", "delta"]).await;
+    assert_eq!(once.count("series", "updated"), 10, "{}", once.output);
+    site.assert_in_step("after a change behind the first page of rows of one moment").await;
+}
+
+#[tokio::test]
+async fn a_row_rounded_up_into_the_future_is_read_and_hides_nothing() {
+    let (mut site, _) = yesterdays(182).await;
+    site.sync(&[]).await;
+    for round in 0..4 {
+        // MySQL rounds what it keeps in whole seconds, up to half a second ahead.
+        site.archive.set_clock(Utc::now().naive_utc() + Duration::milliseconds(900));
+        Change::NewStudy.apply(&mut site.archive).await;
+        small_delta(&mut site, 30, &format!("rounded up, round {round}")).await;
+        site.archive.set_clock(Utc::now().naive_utc());
+        Change::StudyAttributes.apply(&mut site.archive).await;
+        Change::NewSeries.apply(&mut site.archive).await;
+        small_delta(&mut site, 30, &format!("after a row that was rounded up, round {round}")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_row_dated_in_the_future_does_not_make_later_runs_read_the_table_again() {
+    let (mut site, now) = yesterdays(183).await;
+    site.archive.set_clock(now + Duration::days(400));
+    Change::NewStudy.apply(&mut site.archive).await;
+    site.sync(&[]).await;
+    for round in 0..3 {
+        site.archive.set_clock(Utc::now().naive_utc());
+        Change::StudyAttributes.apply(&mut site.archive).await;
+        small_delta(&mut site, 30, &format!("beside a row from the future, round {round}")).await;
+    }
+    // The row itself is changed, and still lies in the future.
+    let study = site.archive.pick("SELECT max(pk) FROM study").await.unwrap();
+    site.archive.update("study", study, &[("study_desc", Val::from("still ahead"))]).await;
+    small_delta(&mut site, 30, "a change of the row from the future").await;
+}
+
+#[tokio::test]
+async fn a_node_whose_clock_is_behind_loses_nothing() {
+    let (mut site, now) = yesterdays(184).await;
+    site.sync(&[]).await;
+    for minutes in [0, 5, 1, 4] {
+        site.archive.set_clock(now + Duration::minutes(10) - Duration::minutes(minutes));
+        for change in [Change::NewStudy, Change::Rename, Change::SeriesAttributes, Change::DeleteStudy] {
+            // One clock for all of it.
+            change.apply(&mut site.archive).await;
+            site.archive.set_clock(now + Duration::minutes(10) - Duration::minutes(minutes));
+        }
+        site.sync(&["--mode", "delta"]).await;
+        site.assert_in_step(&format!("{minutes} minutes behind")).await;
+    }
+}

@@ -1,0 +1,93 @@
+//! The heart of the matter: many write at once, commit late or not at all, and the daemon is killed again
+//! and again; in the end the target holds what an independent computation makes of the archive.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::daemon::{CAP, Daemon};
+use crate::harness::generate;
+use crate::harness::mutate::{self, Change};
+use crate::harness::random::{self, Random};
+use crate::harness::shape::Shape;
+use crate::harness::site::Site;
+use crate::harness::wait::eventually;
+use crate::harness::writers::{Habits, Tally, Writers};
+
+/// Below what a late transaction takes, above what the clocks are apart.
+const OVERLAP: &str = "3s";
+const SKEW: Duration = Duration::from_millis(1200);
+const LATE: Duration = Duration::from_millis(3500);
+
+fn habits(kinds: impl Fn(Change) -> bool) -> Habits {
+    // A late study writes a time of its own making into the past; here transactions are really late.
+    let kinds = mutate::ALL.into_iter().filter(|kind| *kind != Change::LateStudy && kinds(*kind)).collect();
+    Habits { quick: 5, slow: 4, kinds, skew: SKEW, late: LATE }
+}
+
+/// A site whose archive holds something from long ago and is read with a short overlap.
+async fn site(release: &str, pace: &'static str, seed: u64) -> Site {
+    let mut site = Site::new(Shape::release(release), seed).await;
+    (site.settings.interval, site.settings.overlap, site.settings.pace) = ("1s", OVERLAP, pace);
+    generate::fill(&mut site.archive, 300).await;
+    site
+}
+
+/// Lets the writers write while the daemon runs and is killed. The first load, too, meets writers.
+async fn write_and_kill(site: &Site, habits: &Habits, seed: u64) -> (Daemon, Tally, u32) {
+    let mut random = Random::new(seed ^ 0x6B69_6C6C);
+    let begun = Instant::now();
+    let writing = random::writing(25);
+    let writers = Writers::start(site, habits, seed).await;
+    // Some transactions are older than the overlap when the first load begins.
+    tokio::time::sleep(LATE + SKEW).await;
+    let mut daemon = site.daemon().await;
+    let mut kills = 0;
+    while begun.elapsed() < writing {
+        // Kills come in bursts; between them the cursors have time to move on.
+        let pause = if random.chance(65) { random.below(1500) } else { 7000 + random.below(4000) };
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        // Mostly in the middle of a run.
+        daemon.socket.ask("POST", "/sync/run", Some("{}")).await;
+        tokio::time::sleep(Duration::from_millis(random.below(100))).await;
+        daemon.crash().await;
+        kills += 1;
+        tokio::time::sleep(Duration::from_millis(random.below(500))).await;
+        daemon = site.daemon().await;
+    }
+    (daemon, writers.end().await, kills)
+}
+
+/// Says what was done, and that no run failed meanwhile: nothing was wrong with either database.
+fn conclude(name: &str, daemon: &Daemon, tally: Tally, kills: u32) {
+    let log = daemon.log();
+    let runs = log.matches("run done").count();
+    let Tally { committed, late, changes, rolled_back, lost } = tally;
+    println!(
+        "{name}: {committed} transactions with {changes} changes, {late} of them late, {rolled_back} rolled back, \
+         {lost} lost to others; {runs} runs, {kills} kills; 0 differences"
+    );
+    assert!(!log.contains("run failed"), "{log}");
+    assert!(late > 0 && rolled_back > 0 && kills > 0, "the test did not do what it is for");
+}
+
+#[tokio::test]
+async fn whatever_is_written_the_target_comes_in_step_with_no_more_than_the_rolling_comparison() {
+    let seed = random::seed(171);
+    let mut site = site("5.35.0", "sweep_every = \"1s\"\nsweep_percent = 50", seed).await;
+    let (daemon, tally, kills) = write_and_kill(&site, &habits(|_| true), seed).await;
+    eventually("the target is in step", CAP, async || site.verdict().await).await;
+    conclude("with the rolling comparison", &daemon, tally, kills);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn the_delta_alone_loses_no_change_that_is_bumped_however_late_it_commits() {
+    let seed = random::seed(172);
+    // Every few runs the table is scanned; between them what is new is found by key.
+    let mut site = site("5.29.2", "sweep_percent = 0\nscan_percent = 0.1", seed).await;
+    let (daemon, tally, kills) = write_and_kill(&site, &habits(Change::is_bumped), seed).await;
+    let run = daemon.run("{}").await;
+    assert_eq!((&run["success"], &run["mode"]), (&true.into(), &"delta".into()), "{run}");
+    site.assert_in_step("after one delta").await;
+    conclude("by the delta alone", &daemon, tally, kills);
+    daemon.stop().await;
+}
