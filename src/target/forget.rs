@@ -109,7 +109,6 @@ impl TargetSession<'_> {
     async fn remove_rest(&mut self) -> Result<u64, Error> {
         let source = [Param::int(self.source_fk)];
         let institutions = self.write("DELETE FROM rbac_institution WHERE source_fk = $1", &source).await?;
-        self.write("DELETE FROM sync_sweep WHERE source_fk = $1", &source).await?;
         self.write("DELETE FROM sync_cursor WHERE source_fk = $1", &source).await?;
         self.write("DELETE FROM sync_sweep WHERE source_fk = $1", &source).await?;
         self.write("DELETE FROM rbac_source WHERE id = $1", &source).await?;
