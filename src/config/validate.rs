@@ -214,9 +214,14 @@ fn time_zone(section: &Section, at: &Place, findings: &mut Findings) -> Option<c
     if section.entries.contains_key("source.time_zone") {
         return findings.value(section, "source.time_zone", values::time_zone);
     }
-    let host = iana_time_zone::get_timezone().ok().and_then(|name| name.parse().ok());
+    let host = match iana_time_zone::get_timezone() {
+        Ok(name) => name.parse().ok(),
+        // A host that was told no zone runs on UTC.
+        Err(_) => Some(chrono_tz::UTC),
+    };
     if host.is_none() {
-        findings.error(at, "source.time_zone", "`source.time_zone` is missing and this host's zone is not known");
+        let text = "`source.time_zone` is missing and this host's zone is not known; name one, such as \"Asia/Seoul\"";
+        findings.error(at, "source.time_zone", text);
     }
     host
 }
