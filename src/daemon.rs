@@ -49,7 +49,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Failur
     telemetry::log_panics();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "starting");
     for warning in &loaded.warnings {
-        tracing::warn!(%warning, "configuration");
+        tracing::warn!("configuration: {warning}");
     }
     let listeners = bind(&loaded.config).await?;
 
@@ -114,7 +114,7 @@ async fn follow(mut changes: mpsc::Receiver<()>, handle: Handle) {
     while changes.recv().await.is_some() {
         // A refused configuration is logged where it is refused.
         if let Err(denied) = handle.reload(ReloadTrigger::File).await {
-            tracing::warn!(%denied, "the configuration file has changed, but was not reloaded");
+            tracing::warn!("the configuration file has changed, but was not reloaded: {denied}");
         }
     }
 }

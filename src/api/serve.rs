@@ -119,7 +119,7 @@ async fn accept_loop(listener: impl Accept, app: App, stop: CancellationToken, l
             }
             Err(error) => {
                 if !failing {
-                    tracing::warn!(%error, "cannot accept connections; trying on");
+                    tracing::warn!("cannot accept connections; trying on: {error}");
                 }
                 failing = true;
                 tokio::time::sleep(ACCEPT_REST).await;

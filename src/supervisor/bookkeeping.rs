@@ -39,10 +39,10 @@ impl<O: Outside> Supervisor<O> {
             Err(error) => {
                 match self.link.complaints.heard(&error.to_string(), now) {
                     Loudness::Error => {
-                        tracing::error!(side = "target", class = ?error.class, %error, "cannot open the target")
+                        tracing::error!(side = "target", class = ?error.class, "cannot open the target: {error}")
                     }
                     Loudness::Repeated(times) => {
-                        tracing::warn!(side = "target", class = ?error.class, %error, times, "still cannot open the target");
+                        tracing::warn!(side = "target", class = ?error.class, times, "still cannot open the target: {error}");
                     }
                     Loudness::Silent => {}
                 }
@@ -122,7 +122,7 @@ impl<O: Outside> Supervisor<O> {
         self.link.written(result.as_ref().err(), Instant::now());
         match result {
             Ok(()) => self.intent.saved(version),
-            Err(error) => tracing::warn!(%error, "pause and schedule are in effect but not yet kept in the target"),
+            Err(error) => tracing::warn!("pause and schedule are in effect but not yet kept in the target: {error}"),
         }
     }
 
@@ -131,10 +131,10 @@ impl<O: Outside> Supervisor<O> {
         match result {
             Ok(()) => self.link.settled(record),
             Err(error) if error.class == Class::Transient => {
-                tracing::warn!(run_id = %record.run_id, %error, "the run is not yet recorded in the target");
+                tracing::warn!(run_id = %record.run_id, "the run is not yet recorded in the target: {error}");
             }
             Err(error) => {
-                tracing::error!(run_id = %record.run_id, %error, "the run is not recorded in the target");
+                tracing::error!(run_id = %record.run_id, "the run is not recorded in the target: {error}");
                 self.link.settled(record);
             }
         }
@@ -159,7 +159,7 @@ impl<O: Outside> Supervisor<O> {
     pub(super) fn textfile_written(&mut self, result: &io::Result<()>) {
         self.textfile.writing = false;
         if let (Err(error), false) = (result, self.textfile.failed) {
-            tracing::warn!(%error, "cannot write metrics.textfile");
+            tracing::warn!("cannot write metrics.textfile: {error}");
         }
         self.textfile.failed = result.is_err();
     }

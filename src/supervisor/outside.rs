@@ -116,7 +116,7 @@ impl Outside for World {
 
     fn set_log_level(&self, level: &str) {
         if let Err(error) = self.telemetry.set_level(level) {
-            tracing::warn!(%error, "the log level was not changed");
+            tracing::warn!("the log level was not changed: {error}");
         }
     }
 

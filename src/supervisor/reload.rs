@@ -118,7 +118,7 @@ impl<O: Outside> Supervisor<O> {
         if news {
             let generation = self.config_status.generation;
             for error in &errors {
-                tracing::error!(trigger = %trigger.as_str(), error, "configuration refused");
+                tracing::error!(trigger = %trigger.as_str(), "configuration refused: {error}");
             }
             tracing::warn!(trigger = %trigger.as_str(), generation, "the old configuration stays in effect");
         }
@@ -157,7 +157,7 @@ impl<O: Outside> Supervisor<O> {
     fn apply(&mut self, proposal: Proposal<O>) -> Vec<String> {
         let Proposal { loaded, sources, target } = proposal;
         for warning in &loaded.warnings {
-            tracing::warn!(%warning, "configuration");
+            tracing::warn!("configuration: {warning}");
         }
         self.config_hash = loaded.hash;
         if loaded.config == *self.config {

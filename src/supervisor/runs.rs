@@ -150,7 +150,7 @@ impl<O: Outside> Supervisor<O> {
         let now = self.outside.now();
         let lane = &mut self.lanes[index];
         let Some(ticket) = lane.slots.withdraw() else { return };
-        tracing::warn!(run_id = %ticket.run_id, source = %lane.config.name, side = %error.side, %error, "run not started");
+        tracing::warn!(run_id = %ticket.run_id, source = %lane.config.name, side = %error.side, "run not started: {error}");
         let (mode, levels) = (ticket.mode, Levels::default());
         let report = RunReport { mode, levels, verified_since: None, error: Some(error.clone()) };
         let record = lane.record(&ticket, None, &report, now);
@@ -177,9 +177,22 @@ fn log_end<S>(lane: &mut Lane<S>, active: &Active, report: &RunReport, now: Inst
     let Some(error) = &report.error else {
         let recovered = !dry_run && lane.complaints.over();
         if recovered {
-            tracing::info!(mode, processed, changed, duration_ms, "run done; it works again");
+            tracing::info!(
+                mode,
+                processed,
+                changed,
+                duration_ms,
+                "run done: {changed} rows changed in {duration_ms} ms; it works again"
+            );
         } else if changed > 0 || active.ticket.trigger != crate::history::Trigger::Schedule {
-            tracing::info!(mode, dry_run, processed, changed, duration_ms, "run done");
+            tracing::info!(
+                mode,
+                dry_run,
+                processed,
+                changed,
+                duration_ms,
+                "run done: {changed} rows changed in {duration_ms} ms"
+            );
         } else {
             tracing::debug!(mode, processed, duration_ms, "run done, nothing had changed");
         }
@@ -191,8 +204,10 @@ fn log_end<S>(lane: &mut Lane<S>, active: &Active, report: &RunReport, now: Inst
     }
     let (side, class) = (error.side, error.class);
     match lane.complaints.heard(&error.to_string(), now) {
-        Loudness::Error => tracing::error!(%side, ?class, %error, mode, processed, changed, duration_ms, "run failed"),
-        Loudness::Repeated(times) => tracing::warn!(%side, ?class, %error, times, "runs still fail"),
+        Loudness::Error => {
+            tracing::error!(%side, ?class, mode, processed, changed, duration_ms, "run failed: {side}: {error}")
+        }
+        Loudness::Repeated(times) => tracing::warn!(%side, ?class, times, "runs still fail: {side}: {error}"),
         Loudness::Silent => tracing::debug!(%side, ?class, %error, "run failed again"),
     }
 }

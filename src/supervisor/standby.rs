@@ -50,7 +50,7 @@ impl<O: Outside> Supervisor<O> {
     pub(super) fn lock_lost(&mut self, error: &Error) {
         // If the target is not open, what went wrong has been said already.
         if self.drain_until.is_none() && self.link.is_open() {
-            tracing::warn!(side = "target", %error, "the lock on the target is lost; this daemon asks for it again");
+            tracing::warn!(side = "target", "the lock on the target is lost; this daemon asks for it again: {error}");
             self.link.reach.seen(Some(error), self.outside.now());
         }
         self.link.lock_lost(Instant::now());
