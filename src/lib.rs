@@ -11,7 +11,7 @@
 //! A change in the archive is only ever a *hint*: it names a patient or a study to look at again.
 //! Looking again is one code path ([`engine`]): read the patient or the whole study from the
 //! source, compare it with the target, write what differs. Everything that finds hints (the delta
-//! query, the full run) feeds that path, so there is one place to trust.
+//! query, the full run, the rolling comparison) feeds that path, so there is one place to trust.
 //!
 //! # Map
 //!
@@ -19,6 +19,7 @@
 //! |---|---|
 //! | [`config`] | the TOML file and the environment, validated into one immutable [`config::Config`] |
 //! | [`model`] | what a patient, a study and a series mean in the target; normalisation of source values |
+//! | [`database`] | sessions with a database of whatever dialect, and one kind of error |
 //! | [`source`] | reading an archive's database: introspection and the SQL of each dialect |
 //! | [`target`] | the RBAC database: schema, rows, cursors, history and control state |
 //! | [`engine`] | one run: hints, projection, plan, apply, deletes |

@@ -3,14 +3,14 @@
 //! A *hint* names a patient or a study to look at again; it never says what to write. [`project`]
 //! looks again: it reads the patient, or the study with all its series, from one moment of the source,
 //! compares with the target ([`plan`], pure) and writes what differs. [`delta`] takes hints from
-//! `updated_time`, [`sweep`] from every pk, [`rolling`] from every pk a part at a time. Rows that are gone from the source are collected
-//! ([`gone`]) and deleted at the end, behind the brake.
+//! `updated_time`, [`sweep`] from every pk, [`rolling`] from every pk a part at a time. Rows that are
+//! gone from the source are collected ([`gone`]) and deleted at the end, behind the brake.
 //!
 //! ```text
 //! delta: changed patients -> studies of them -+
 //!        changed studies ---------------------+-> project -> upserts + cursor, one transaction a batch
 //!        changed series -> their studies -----+      |
-//! sweep, rolling: every patient, study ----------+      +-> gone -> brake -> deletes + cursor
+//! sweep, rolling: every patient and study ----+      +-> gone -> brake -> deletes + cursor
 //! ```
 //!
 //! The same hint twice, or a hint for nothing, does no harm: equal rows are not written. That is why a
