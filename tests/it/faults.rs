@@ -243,7 +243,7 @@ async fn a_server_without_free_connections() {
         let mut work = Work::new(side, seed).await;
         work.busy().await;
         let taken = take_all_connections(work.cluster, role).await;
-        println!("{side:?}: {} connections taken", taken.len());
+        println!("{side:?}: {} connections taken", taken.0.len());
         work.named("connection").await;
         drop(taken);
         work.recovered("a lack of connections").await;
@@ -251,8 +251,9 @@ async fn a_server_without_free_connections() {
     }
 }
 
-/// Takes connections until there are none for others, ending those that the daemon has.
-async fn take_all_connections(cluster: &Cluster, role: &str) -> Vec<PgConnection> {
+/// Takes connections until there are none for others, ending those that the daemon has. The session that
+/// looks takes one too, and stays with the others for that reason.
+async fn take_all_connections(cluster: &Cluster, role: &str) -> (Vec<PgConnection>, Db) {
     let mut admin = cluster.admin("postgres").await;
     let options = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(cluster.port).username(role);
     let password = if role == READER { cluster::READER_PASSWORD } else { cluster::WRITER_PASSWORD };
@@ -275,7 +276,7 @@ async fn take_all_connections(cluster: &Cluster, role: &str) -> Vec<PgConnection
             none = 0;
         }
     }
-    taken
+    (taken, admin)
 }
 
 /// A replica takes the place of the target's server, at first without being promoted.
