@@ -84,12 +84,6 @@ impl Session {
         }
     }
 
-    /// Which side of the run this is.
-    #[must_use]
-    pub fn side(&self) -> Side {
-        self.side
-    }
-
     /// Whether the session still answers.
     pub(super) async fn is_alive(&mut self) -> bool {
         self.answers_within(PING_TIMEOUT).await
