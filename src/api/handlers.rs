@@ -23,7 +23,7 @@ use super::wire::{Cancelled, ConfigReply, Live, Paused, RunAccepted, RunOf, Runs
 use crate::config::SourceName;
 use crate::engine::Mode;
 use crate::history::{RunRecord, Trigger};
-use crate::supervisor::{Denied, ReloadTrigger, RunRequest, Snapshot};
+use crate::supervisor::{Denied, Handle, ReloadTrigger, RunRequest, Snapshot};
 
 /// Time for the supervisor to answer a command.
 const COMMAND_TIME: Duration = Duration::from_secs(30);
@@ -37,6 +37,13 @@ pub(super) struct Call<'a> {
     pub(super) body: Bytes,
 }
 
+impl Call<'_> {
+    /// The supervisor, asked in the name of the peer.
+    fn handle(&self) -> Handle {
+        self.front.app.handle.by(self.peer.actor())
+    }
+}
+
 type Answer = Result<Reply, Problem>;
 
 pub(super) fn status(call: &Call<'_>) -> Answer {
@@ -47,7 +54,7 @@ pub(super) async fn run(call: &Call<'_>) -> Answer {
     let wait = call.query.wait()?;
     let request = run_request(call)?;
     let _slot = wait.map(|_| wait_slot(call)).transpose()?;
-    let admitted = ask(call.front.app.handle.run(request)).await?;
+    let admitted = ask(call.handle().run(request)).await?;
     let ended = match wait {
         Some(wait) => all_finished(call, &admitted.runs, wait).await,
         None => None,
@@ -127,7 +134,7 @@ pub(super) async fn run_by_id(call: &Call<'_>, id: &str) -> Answer {
 
 pub(super) async fn cancel(call: &Call<'_>) -> Answer {
     input::nothing(&call.body)?;
-    let run_ids = ask(call.front.app.handle.cancel()).await?;
+    let run_ids = ask(call.handle().cancel()).await?;
     Ok(json_reply(StatusCode::ACCEPTED, &Cancelled { run_ids }))
 }
 
@@ -138,24 +145,24 @@ pub(super) fn schedule(call: &Call<'_>) -> Answer {
 pub(super) async fn set_schedule(call: &Call<'_>) -> Answer {
     let body = input::schedule(&call.body)?;
     let interval = Duration::from_secs(body.interval_sec);
-    let schedule = ask(call.front.app.handle.set_interval(Some(interval))).await?;
+    let schedule = ask(call.handle().set_interval(Some(interval))).await?;
     Ok(json_reply(StatusCode::OK, &schedule))
 }
 
 pub(super) async fn reset_schedule(call: &Call<'_>) -> Answer {
-    let schedule = ask(call.front.app.handle.set_interval(None)).await?;
+    let schedule = ask(call.handle().set_interval(None)).await?;
     Ok(json_reply(StatusCode::OK, &schedule))
 }
 
 pub(super) async fn pause(call: &Call<'_>) -> Answer {
     let request = input::pause(&call.body)?;
-    let pause = ask(call.front.app.handle.pause(request)).await?;
+    let pause = ask(call.handle().pause(request)).await?;
     Ok(json_reply(StatusCode::OK, &Paused { paused: true, pause: Some(pause) }))
 }
 
 pub(super) async fn resume(call: &Call<'_>) -> Answer {
     input::nothing(&call.body)?;
-    ask(call.front.app.handle.resume()).await?;
+    ask(call.handle().resume()).await?;
     Ok(json_reply(StatusCode::OK, &Paused { paused: false, pause: None }))
 }
 
@@ -213,7 +220,7 @@ pub(super) async fn reload(call: &Call<'_>) -> Answer {
         Peer::Unix => ReloadTrigger::Socket,
         Peer::Tcp { .. } => ReloadTrigger::Api,
     };
-    let outcome = ask(call.front.app.handle.reload(trigger)).await?;
+    let outcome = ask(call.handle().reload(trigger)).await?;
     if outcome.success {
         return Ok(json_reply(StatusCode::OK, &outcome));
     }

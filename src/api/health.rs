@@ -164,7 +164,7 @@ mod tests {
         snapshot.status.sources[0].reachability = Reachability { reachable: None, error: None, since: None };
         assert!(!ready(&snapshot, true).ready);
         (snapshot.status.paused, snapshot.status.pause) =
-            (true, Some(Pause { reason: None, since: at(50), until: None }));
+            (true, Some(Pause { reason: None, actor: None, since: at(50), until: None }));
         let health = health(&snapshot, true, at(100));
         assert!(health.ok && health.source["main"].detail == "not asked while paused", "{health:?}");
         assert_eq!(ready(&snapshot, true), Ready { ready: true, missing: vec![] });

@@ -30,6 +30,7 @@ pub use input::{duration, pause_body};
 pub use listen::Listener;
 pub use serve::serve;
 
+use crate::history::Actor;
 use crate::metrics::Metrics;
 use crate::supervisor::Handle;
 
@@ -55,6 +56,11 @@ pub enum Peer {
 }
 
 impl Peer {
+    /// Who asks, as far as the listener knows.
+    pub(super) fn actor(self) -> Actor {
+        Actor::named(self.listener())
+    }
+
     /// The name of the listener in metrics and in the log.
     #[must_use]
     pub fn listener(self) -> &'static str {

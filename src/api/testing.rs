@@ -18,8 +18,8 @@ use crate::history::{RunRecord, RunState, Trigger};
 use crate::metrics::Metrics;
 use crate::schedule::Pause;
 use crate::supervisor::{
-    Admitted, Command, ConfigStatus, Denied, Handle, LastResult, Reachability, ReloadOutcome, RunRequest, Schedule,
-    ScheduleOrigin, Snapshot, SourceStatus, Status,
+    Admitted, Command, ConfigStatus, Denied, Handle, LastResult, Order, Reachability, ReloadOutcome, RunRequest,
+    Schedule, ScheduleOrigin, Snapshot, SourceStatus, Status,
 };
 
 /// Seconds after a fixed moment.
@@ -126,12 +126,12 @@ impl Supervisor {
     /// `taken` are denied, a reload is refused while a pause is in effect.
     pub(crate) fn start(snapshot: Snapshot) -> (Self, App) {
         let (state, watch) = watch::channel(Arc::new(snapshot));
-        let (commands, mut queue) = mpsc::channel(8);
+        let (commands, mut queue) = mpsc::channel::<Order>(8);
         let state = Arc::new(state);
         let shared = state.clone();
         let task = tokio::spawn(async move {
-            while let Some(command) = queue.recv().await {
-                obey(&shared, command);
+            while let Some(order) = queue.recv().await {
+                obey(&shared, order.command);
             }
         });
         (Self { state, task }, App { handle: Handle::new(commands, watch), metrics: Metrics::new() })
@@ -206,7 +206,7 @@ fn obey(state: &watch::Sender<Arc<Snapshot>>, command: Command) {
         }
         Command::Pause(request, reply) => {
             let until = request.duration.map(|time| at(100) + time);
-            let pause = Pause { reason: request.reason, since: at(100), until };
+            let pause = Pause { reason: request.reason, actor: None, since: at(100), until };
             change(state, |snapshot| {
                 snapshot.status.paused = true;
                 snapshot.status.pause = Some(pause.clone());

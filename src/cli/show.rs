@@ -250,7 +250,8 @@ mod tests {
         status_now.running =
             vec![Running { run_id: record(1).run_id, source: "main".into(), started: at(1), processed: 7 }];
         status_now.paused = true;
-        status_now.pause = Some(Pause { reason: Some("upgrade".into()), since: at(0), until: Some(at(60)) });
+        status_now.pause =
+            Some(Pause { reason: Some("upgrade".into()), actor: None, since: at(0), until: Some(at(60)) });
         status_now.target = Reachability { reachable: Some(false), error: Some("refused".into()), since: Some(at(9)) };
         status_now.config.last_reload_successful = false;
         status_now.config.errors = vec!["rbac-sync.toml:3:1: unknown key \"intervall\"".into()];

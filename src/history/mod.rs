@@ -2,12 +2,14 @@
 //!
 //! Does no I/O: the supervisor has the records that are worth a row written to the target.
 
+mod actor;
 mod ring;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use actor::Actor;
 pub use ring::Ring;
 
 use crate::engine::{Levels, Mode};

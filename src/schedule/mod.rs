@@ -9,6 +9,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::history::Actor;
 pub use due::{after_interval_change, backoff, next_due};
 
 /// What operators said through the API and what outlives a restart: kept in the target's
@@ -26,6 +27,9 @@ pub struct Control {
 pub struct Pause {
     /// Why.
     pub reason: Option<String>,
+    /// Who asked for it; null where an older version kept it.
+    #[serde(default)]
+    pub actor: Option<Actor>,
     /// Since when, UTC.
     pub since: DateTime<Utc>,
     /// When it ends by itself, UTC.

@@ -10,13 +10,14 @@ use uuid::Uuid;
 
 use super::{Denied, RunRequest};
 use crate::engine::Mode;
-use crate::history::Trigger;
+use crate::history::{Actor, Trigger};
 
 /// A run that was admitted: who wanted it first, and with which options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ticket {
     pub(super) run_id: Uuid,
     pub(super) trigger: Trigger,
+    pub(super) actor: Actor,
     pub(super) mode: Mode,
     pub(super) dry_run: bool,
     pub(super) allow_deletes: bool,
@@ -24,10 +25,11 @@ pub(super) struct Ticket {
 
 impl Ticket {
     /// A ticket of its own for a request.
-    pub(super) fn new(request: &RunRequest) -> Self {
+    pub(super) fn new(request: &RunRequest, actor: &Actor) -> Self {
         Self {
             run_id: Uuid::now_v7(),
             trigger: request.trigger,
+            actor: actor.clone(),
             mode: request.mode,
             dry_run: request.dry_run,
             allow_deletes: request.allow_deletes,
@@ -36,7 +38,8 @@ impl Ticket {
 
     /// A run of the schedule.
     pub(super) fn scheduled(trigger: Trigger) -> Self {
-        Self { run_id: Uuid::now_v7(), trigger, mode: Mode::Delta, dry_run: false, allow_deletes: false }
+        let actor = Actor::daemon();
+        Self { run_id: Uuid::now_v7(), trigger, actor, mode: Mode::Delta, dry_run: false, allow_deletes: false }
     }
 }
 
@@ -68,9 +71,9 @@ impl Slots {
     }
 
     /// Queues a run, or joins the one that waits; answers the ID of the run that serves the request.
-    pub(super) fn admit(&mut self, request: &RunRequest) -> Result<Uuid, Denied> {
+    pub(super) fn admit(&mut self, request: &RunRequest, actor: &Actor) -> Result<Uuid, Denied> {
         self.check(request)?;
-        let waiting = self.waiting.get_or_insert_with(|| Ticket::new(request));
+        let waiting = self.waiting.get_or_insert_with(|| Ticket::new(request, actor));
         if request.mode == Mode::Full {
             waiting.mode = Mode::Full;
         }
@@ -119,10 +122,10 @@ mod tests {
     #[test]
     fn a_second_request_joins_the_first_while_it_waits() {
         let mut slots = Slots::default();
-        let first = slots.admit(&request(Mode::Delta, false, false)).unwrap();
-        assert_eq!(slots.admit(&request(Mode::Delta, false, false)), Ok(first));
+        let first = slots.admit(&request(Mode::Delta, false, false), &Actor::daemon()).unwrap();
+        assert_eq!(slots.admit(&request(Mode::Delta, false, false), &Actor::daemon()), Ok(first));
         assert_eq!(slots.start_waiting().unwrap().run_id, first);
-        let second = slots.admit(&request(Mode::Delta, false, false)).unwrap();
+        let second = slots.admit(&request(Mode::Delta, false, false), &Actor::daemon()).unwrap();
         assert_ne!(second, first, "a run under way may have passed what was asked for");
         assert_eq!(slots.start_waiting(), None, "one at a time");
     }
@@ -130,18 +133,18 @@ mod tests {
     #[test]
     fn a_full_run_upgrades_a_queued_delta_and_a_delta_joins_a_queued_full_run() {
         let mut slots = Slots::default();
-        let first = slots.admit(&request(Mode::Delta, false, false)).unwrap();
-        assert_eq!(slots.admit(&request(Mode::Full, false, false)), Ok(first));
-        assert_eq!(slots.admit(&request(Mode::Delta, false, false)), Ok(first));
+        let first = slots.admit(&request(Mode::Delta, false, false), &Actor::daemon()).unwrap();
+        assert_eq!(slots.admit(&request(Mode::Full, false, false), &Actor::daemon()), Ok(first));
+        assert_eq!(slots.admit(&request(Mode::Delta, false, false), &Actor::daemon()), Ok(first));
         assert_eq!(slots.waiting().unwrap().mode, Mode::Full);
     }
 
     #[test]
     fn runs_that_differ_in_what_they_write_never_share() {
         let mut slots = Slots::default();
-        slots.admit(&request(Mode::Delta, true, false)).unwrap();
-        assert_eq!(slots.admit(&request(Mode::Delta, false, false)), Err(Denied::QueueTaken));
-        assert_eq!(slots.admit(&request(Mode::Delta, true, true)), Err(Denied::QueueTaken));
+        slots.admit(&request(Mode::Delta, true, false), &Actor::daemon()).unwrap();
+        assert_eq!(slots.admit(&request(Mode::Delta, false, false), &Actor::daemon()), Err(Denied::QueueTaken));
+        assert_eq!(slots.admit(&request(Mode::Delta, true, true), &Actor::daemon()), Err(Denied::QueueTaken));
     }
 
     #[derive(Clone, Debug)]
@@ -180,7 +183,7 @@ mod tests {
                     Step::Ask { full, dry_run, allow_deletes } => {
                         let request = request(if full { Mode::Full } else { Mode::Delta }, dry_run, allow_deletes);
                         let before = slots.waiting().cloned();
-                        match slots.admit(&request) {
+                        match slots.admit(&request, &Actor::daemon()) {
                             Ok(run) => promised.push((run, request)),
                             Err(_) => prop_assert_eq!(slots.waiting(), before.as_ref(), "a denial changes nothing"),
                         }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{Schedule, Snapshot};
 use crate::config::SourceName;
 use crate::engine::Mode;
-use crate::history::{RunRecord, Trigger};
+use crate::history::{Actor, RunRecord, Trigger};
 use crate::schedule::Pause;
 
 /// Requests that wait for the supervisor at the most; past it the front end answers "busy".
@@ -129,18 +129,34 @@ pub enum Command {
     Reload(ReloadTrigger, oneshot::Sender<Result<ReloadOutcome, Denied>>),
 }
 
+/// A command and who gave it.
+#[derive(Debug)]
+pub struct Order {
+    /// Who asks.
+    pub actor: Actor,
+    /// For what.
+    pub command: Command,
+}
+
 /// How a front end reaches the supervisor: commands through a bounded queue, reads from the latest
 /// snapshot. Clones are cheap.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    commands: mpsc::Sender<Command>,
+    actor: Actor,
+    commands: mpsc::Sender<Order>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
 }
 
 impl Handle {
     /// Joins the two ends that the supervisor holds.
-    pub(crate) fn new(commands: mpsc::Sender<Command>, snapshot: watch::Receiver<Arc<Snapshot>>) -> Self {
-        Self { commands, snapshot }
+    pub(crate) fn new(commands: mpsc::Sender<Order>, snapshot: watch::Receiver<Arc<Snapshot>>) -> Self {
+        Self { actor: Actor::daemon(), commands, snapshot }
+    }
+
+    /// The same supervisor, asked by somebody else.
+    #[must_use]
+    pub fn by(&self, actor: Actor) -> Self {
+        Self { actor, ..self.clone() }
     }
 
     /// The latest state; never waits.
@@ -219,7 +235,8 @@ impl Handle {
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T, Denied>>) -> Command) -> Result<T, Denied> {
         let (reply, answer) = oneshot::channel();
-        self.commands.try_send(command(reply)).map_err(|error| match error {
+        let order = Order { actor: self.actor.clone(), command: command(reply) };
+        self.commands.try_send(order).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Denied::Busy,
             mpsc::error::TrySendError::Closed(_) => Denied::Stopping,
         })?;

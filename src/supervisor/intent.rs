@@ -103,7 +103,7 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn pause() -> Pause {
-        Pause { reason: None, since: DateTime::<Utc>::UNIX_EPOCH, until: None }
+        Pause { reason: None, actor: None, since: DateTime::<Utc>::UNIX_EPOCH, until: None }
     }
 
     fn remembered() -> Control {

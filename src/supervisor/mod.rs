@@ -44,7 +44,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub use command::{Admitted, Command, Denied, Handle, PauseRequest, ReloadOutcome, ReloadTrigger, RunRequest};
+pub use command::{Admitted, Command, Denied, Handle, Order, PauseRequest, ReloadOutcome, ReloadTrigger, RunRequest};
 pub(crate) use outside::{Outside, World};
 pub use snapshot::{
     ConfigStatus, LastResult, Reachability, Running, Schedule, ScheduleOrigin, Snapshot, SourceStatus, Status,
@@ -135,7 +135,7 @@ struct Supervisor<O: Outside> {
     release: Release,
 
     stop: CancellationToken,
-    commands: mpsc::Receiver<Command>,
+    commands: mpsc::Receiver<Order>,
     beats: mpsc::Receiver<oneshot::Sender<()>>,
     edges: mpsc::UnboundedSender<ReloadEdge>,
     children: JoinSet<Done<O>>,
@@ -165,7 +165,7 @@ enum Done<O: Outside> {
 enum Wake<O: Outside> {
     Stop,
     Done(Box<Done<O>>),
-    Command(Command),
+    Order(Order),
     Beat(oneshot::Sender<()>),
     Time,
 }
@@ -176,7 +176,7 @@ impl<O: Outside> Supervisor<O> {
         loaded: Loaded,
         metrics: Metrics,
         stop: CancellationToken,
-        commands: mpsc::Receiver<Command>,
+        commands: mpsc::Receiver<Order>,
         beats: mpsc::Receiver<oneshot::Sender<()>>,
         edges: mpsc::UnboundedSender<ReloadEdge>,
     ) -> Self {
@@ -229,7 +229,7 @@ impl<O: Outside> Supervisor<O> {
             match self.wait().await {
                 Wake::Stop => self.begin_drain(),
                 Wake::Done(done) => self.done(*done),
-                Wake::Command(command) => self.command(command),
+                Wake::Order(order) => self.order(order),
                 Wake::Beat(answer) => drop(answer.send(())),
                 Wake::Time => {}
             }
@@ -244,7 +244,7 @@ impl<O: Outside> Supervisor<O> {
             Some(done) = self.children.join_next() => {
                 Wake::Done(Box::new(done.expect("child tasks catch their panics and are never aborted")))
             }
-            Some(command) = self.commands.recv() => Wake::Command(command),
+            Some(order) = self.commands.recv() => Wake::Order(order),
             Some(answer) = self.beats.recv() => Wake::Beat(answer),
             () = tokio::time::sleep_until(next) => Wake::Time,
         }
@@ -294,7 +294,7 @@ impl<O: Outside> Supervisor<O> {
         next
     }
 
-    fn command(&mut self, command: Command) {
+    fn order(&mut self, Order { actor, command }: Order) {
         if self.drain_until.is_some() {
             // Without its reply the asker learns that the daemon is stopping.
             return;
@@ -302,26 +302,26 @@ impl<O: Outside> Supervisor<O> {
         let Some(command) = self.refuse_as_standby(command) else { return };
         match command {
             Command::Run(request, reply) => {
-                let admitted = self.admit(&request);
+                let admitted = self.admit(&request, &actor);
                 self.answer(reply, admitted);
             }
             Command::Cancel(reply) => {
-                let cancelled = self.cancel();
+                let cancelled = self.cancel(&actor);
                 self.answer(reply, cancelled);
             }
             Command::Pause(request, reply) => {
-                let pause = self.pause(request);
+                let pause = self.pause(request, actor);
                 self.answer(reply, Ok(pause));
             }
             Command::Resume(reply) => {
-                self.resume();
+                self.resume(&actor);
                 self.answer(reply, Ok(()));
             }
             Command::SetInterval(interval, reply) => {
-                let schedule = self.set_interval(interval);
+                let schedule = self.set_interval(interval, &actor);
                 self.answer(reply, Ok(schedule));
             }
-            Command::Reload(trigger, reply) => self.ask_reload(trigger, reply),
+            Command::Reload(trigger, reply) => self.ask_reload(trigger, &actor, reply),
         }
     }
 

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::outside::Outside;
 use super::{PauseRequest, Schedule, ScheduleOrigin, Supervisor};
+use crate::history::Actor;
 use crate::schedule::Pause;
 
 impl<O: Outside> Supervisor<O> {
@@ -21,7 +22,11 @@ impl<O: Outside> Supervisor<O> {
         Schedule { interval_sec: interval.as_secs(), origin }
     }
 
-    pub(super) fn set_interval(&mut self, interval: Option<Duration>) -> Schedule {
+    pub(super) fn set_interval(&mut self, interval: Option<Duration>, actor: &Actor) -> Schedule {
+        tracing::info!(%actor, interval_sec = interval.map(|set| set.as_secs()), "{}", match interval {
+            Some(_) => "the interval is set",
+            None => "the interval is the file's again",
+        });
         let before = self.interval();
         self.intent.set_interval(interval, self.config.interval);
         self.interval_may_differ(before);
@@ -36,19 +41,23 @@ impl<O: Outside> Supervisor<O> {
         }
     }
 
-    pub(super) fn pause(&mut self, request: PauseRequest) -> Pause {
+    pub(super) fn pause(&mut self, request: PauseRequest, actor: Actor) -> Pause {
         let since = self.outside.now();
         let length = request.duration.and_then(|length| TimeDelta::from_std(length).ok());
         let until = length.and_then(|length| since.checked_add_signed(length));
-        let pause = Pause { reason: request.reason, since, until };
-        tracing::info!(until = until.map(|until| until.to_rfc3339()), "paused");
+        let pause = Pause { reason: request.reason, actor: Some(actor), since, until };
+        tracing::info!(
+            actor = pause.actor.as_ref().map(Actor::as_str),
+            until = until.map(|until| until.to_rfc3339()),
+            "paused"
+        );
         self.intent.set_pause(Some(pause.clone()));
         pause
     }
 
-    pub(super) fn resume(&mut self) {
+    pub(super) fn resume(&mut self, actor: &Actor) {
         if self.intent.pause().is_some() {
-            tracing::info!("resumed");
+            tracing::info!(%actor, "resumed");
         }
         self.intent.set_pause(None);
     }

@@ -15,6 +15,7 @@ use super::outside::Outside;
 use super::{Denied, Done, ReloadEdge, ReloadOutcome, ReloadTrigger, Supervisor};
 use crate::config::{self, Config, Loaded, SourceName};
 use crate::engine::{Class, Error, Side};
+use crate::history::Actor;
 
 /// The time that a database has to prove that it can be used: somebody waits for the outcome.
 const PROOF: Duration = Duration::from_secs(10);
@@ -79,7 +80,8 @@ async fn proved(side: Side, proof: impl Future<Output = Result<(), Error>>) -> R
 }
 
 impl<O: Outside> Supervisor<O> {
-    pub(super) fn ask_reload(&mut self, trigger: ReloadTrigger, reply: Reply) {
+    pub(super) fn ask_reload(&mut self, trigger: ReloadTrigger, actor: &Actor, reply: Reply) {
+        tracing::info!(%actor, trigger = %trigger.as_str(), "a reload is asked for");
         if self.reloads.under_way.is_some() {
             self.reloads.next.get_or_insert_with(|| (trigger, Vec::new())).1.push(reply);
         } else {

@@ -14,13 +14,12 @@ use super::outside::Outside;
 use super::{Admitted, Denied, Done, RunRequest, Supervisor};
 use crate::config::SourceName;
 use crate::engine::{Class, Error, Levels, RunReport, Settings, Side};
-use crate::history::RunRecord;
-use crate::history::Trigger;
+use crate::history::{Actor, RunRecord, Trigger};
 
 impl<O: Outside> Supervisor<O> {
     // Requests.
 
-    pub(super) fn admit(&mut self, request: &RunRequest) -> Result<Admitted, Denied> {
+    pub(super) fn admit(&mut self, request: &RunRequest, actor: &Actor) -> Result<Admitted, Denied> {
         let wanted = |lane: &&mut Lane<O::Source>| {
             !lane.leaving && request.source.as_ref().is_none_or(|source| *source == lane.config.name)
         };
@@ -30,17 +29,19 @@ impl<O: Outside> Supervisor<O> {
         }
         // All or none: half of a request would be hard to explain.
         lanes.iter().try_for_each(|lane| lane.slots.check(request))?;
-        let runs = lanes.iter_mut().map(|lane| lane.slots.admit(request)).collect::<Result<_, _>>()?;
+        let runs = lanes.iter_mut().map(|lane| lane.slots.admit(request, actor)).collect::<Result<_, _>>()?;
+        tracing::info!(%actor, trigger = %request.trigger.as_str(), mode = request.mode.as_str(), "a run is asked for");
         // Whoever asks wants an answer: a run, or what is wrong with the target now.
         self.link.hurry(Instant::now());
         Ok(Admitted { runs })
     }
 
-    pub(super) fn cancel(&mut self) -> Result<Vec<Uuid>, Denied> {
+    pub(super) fn cancel(&mut self, actor: &Actor) -> Result<Vec<Uuid>, Denied> {
         let active: Vec<_> = self.lanes.iter().filter_map(|lane| lane.active.as_ref()).collect();
         if active.is_empty() {
             return Err(Denied::NothingToCancel);
         }
+        tracing::info!(%actor, runs = active.len(), "the runs under way are cancelled");
         active.iter().for_each(|active| active.cancel.cancel());
         Ok(active.iter().map(|active| active.ticket.run_id).collect())
     }
@@ -184,7 +185,7 @@ fn log_end<S>(lane: &mut Lane<S>, active: &Active, report: &RunReport, now: Inst
                 duration_ms,
                 "run done: {changed} rows changed in {duration_ms} ms; it works again"
             );
-        } else if changed > 0 || active.ticket.trigger != crate::history::Trigger::Schedule {
+        } else if changed > 0 || active.ticket.trigger != Trigger::Schedule {
             tracing::info!(
                 mode,
                 dry_run,

@@ -497,7 +497,7 @@ async fn a_pause_ends_by_itself_also_when_the_clock_is_set_forward() {
 #[tokio::test(start_paused = true)]
 async fn a_pause_and_an_interval_of_an_earlier_life_are_in_effect_before_the_first_run() {
     let fake = Fake::new();
-    let pause = Pause { reason: None, since: DateTime::UNIX_EPOCH, until: None };
+    let pause = Pause { reason: None, actor: None, since: DateTime::UNIX_EPOCH, until: None };
     let interval = IntervalOverride { interval: SECOND * 30, file_interval: SECOND * 5 };
     fake.change(|state| state.control = Control { pause: Some(pause), interval: Some(interval) });
     let test = started(&fake, config());
