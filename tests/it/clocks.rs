@@ -42,7 +42,8 @@ async fn small_delta(site: &mut Site, most: u64, when: &str) {
 
 #[tokio::test]
 async fn rows_of_one_moment_all_arrive_also_where_they_fill_more_than_a_page() {
-    for (dialect, shape) in clocks() {
+    let [fine, _, whole_seconds] = clocks();
+    for (dialect, shape) in [fine, whole_seconds] {
         let mut site = Site::within(dialect, shape, random::seed(181)).await;
         generate::fill(&mut site.archive, 20).await;
         let patient = site.archive.pick("SELECT max(pk) FROM patient").await.unwrap();
