@@ -17,7 +17,7 @@ async fn loaded(dialect: Dialect, seed: u64) -> Site {
 async fn nothing_to_do(site: &mut Site, what: &str) {
     for mode in ["delta", "full"] {
         let once = site.sync(&["--mode", mode]).await;
-        assert_eq!(once.changed(), 0, "{what}, {mode}: {}", once.output);
+        assert_eq!(once.changed(), 0, "{what}, {mode} in {:?}: {}", site.archive.dialect, once.output);
     }
     site.assert_in_step(what).await;
 }

@@ -37,7 +37,7 @@ async fn small_delta(site: &mut Site, most: u64, when: &str) {
     let once = site.sync(&["--mode", "delta"]).await;
     site.assert_in_step(when).await;
     let looked_at: u64 = ["inserted", "updated", "unchanged"].map(|action| once.count("study", action)).iter().sum();
-    assert!(looked_at <= most, "{when}: {looked_at} of {STUDIES} studies were looked at");
+    assert!(looked_at <= most, "{when} in {:?}: {looked_at} of {STUDIES} studies were looked at", site.archive.dialect);
 }
 
 #[tokio::test]
