@@ -216,7 +216,7 @@ impl Site {
 
     pub(crate) async fn assert_in_step(&mut self, when: &str) {
         if let Err(text) = self.verdict().await {
-            panic!("{when} ({}): {text}", self.archive.shape.name);
+            panic!("{when} ({} in {:?}): {text}", self.archive.shape.name, self.archive.dialect);
         }
     }
 }
