@@ -37,7 +37,7 @@ stop=KILL
     --pid-file="$2/pid" --skip-name-resolve --skip-log-bin --performance-schema=OFF --max-connections=200 \
     --innodb-flush-log-at-trx-commit=2 --innodb-flush-method=nosync --sync-frm=OFF --innodb-doublewrite=OFF --innodb-buffer-pool-size=64M \
     --innodb-log-file-size=64M --character-set-server=utf8mb4 --collation-server=utf8mb4_general_ci \
-    </dev/null >>"$2/log" 2>&1 &"#
+    $(cat "$2/options" 2>/dev/null) </dev/null >>"$2/log" 2>&1 &"#
             }
         }
     }
