@@ -29,7 +29,6 @@ on_both_servers!(
     a_statement_that_takes_long_is_given_up_only_when_its_server_is_dead,
     cancel_and_stop_work_while_a_server_is_frozen,
     a_server_without_free_connections,
-    a_target_that_is_read_only_for_a_while,
     a_target_that_is_frozen_while_a_run_writes,
     a_target_that_fails_over_to_a_replica_which_is_read_only_at_first,
     a_target_whose_disk_is_full,
@@ -181,13 +180,19 @@ impl Work {
     }
 }
 
+/// A fault of the source and one of the target, at the same time and each at a place of its own: most of both is
+/// waiting.
+async fn both_sides(seeds: [u64; 2], fault: impl AsyncFn(Side, u64)) {
+    tokio::join!(fault(Source, seeds[0]), fault(Target, seeds[1]));
+}
+
 /// Ends what [`Work::stuck`] waits for.
 async fn free(dialect: Dialect, mut holder: Db) {
     holder.run(if dialect == Dialect::Mariadb { "UNLOCK TABLES" } else { "ROLLBACK" }).await;
 }
 
 async fn a_server_that_is_killed_in_the_middle(dialect: Dialect) {
-    for (side, seed) in [(Source, 171), (Target, 172)] {
+    both_sides([171, 172], async |side, seed| {
         let mut work = Work::new(dialect, side, seed).await;
         for _ in 0..3 {
             work.busy().await;
@@ -198,12 +203,13 @@ async fn a_server_that_is_killed_in_the_middle(dialect: Dialect) {
             work.recovered("a kill").await;
         }
         work.end().await;
-    }
+    })
+    .await;
 }
 
 /// As in a switch to another server: all sessions end, the address stays.
 async fn a_server_that_is_restarted_in_the_middle_of_a_step(dialect: Dialect) {
-    for (side, seed) in [(Source, 173), (Target, 174)] {
+    both_sides([173, 174], async |side, seed| {
         let mut work = Work::new(dialect, side, seed).await;
         for _ in 0..4 {
             work.busy().await;
@@ -213,11 +219,12 @@ async fn a_server_that_is_restarted_in_the_middle_of_a_step(dialect: Dialect) {
             work.recovered("a restart").await;
         }
         work.end().await;
-    }
+    })
+    .await;
 }
 
 async fn a_server_that_is_frozen_in_the_middle(dialect: Dialect) {
-    for (side, seed) in [(Source, 175), (Target, 176)] {
+    both_sides([175, 176], async |side, seed| {
         let mut work = Work::new(dialect, side, seed).await;
         work.busy().await;
         work.cluster.freeze();
@@ -225,12 +232,13 @@ async fn a_server_that_is_frozen_in_the_middle(dialect: Dialect) {
         work.cluster.thaw();
         work.recovered("a freeze").await;
         work.end().await;
-    }
+    })
+    .await;
 }
 
 /// A statement may take long as long as the server lives, and no longer than that.
 async fn a_statement_that_takes_long_is_given_up_only_when_its_server_is_dead(dialect: Dialect) {
-    for (side, seed) in [(Source, 183), (Target, 184)] {
+    both_sides([183, 184], async |side, seed| {
         let mut work = Work::new(dialect, side, seed).await;
         let (holder, _) = work.stuck().await;
         // Past the first sign of life that is asked for, and its answer.
@@ -247,12 +255,13 @@ async fn a_statement_that_takes_long_is_given_up_only_when_its_server_is_dead(di
         free(work.dialect, holder).await;
         work.recovered("a freeze in a statement").await;
         work.end().await;
-    }
+    })
+    .await;
 }
 
 /// Whatever hangs, a cancel and a stop do not.
 async fn cancel_and_stop_work_while_a_server_is_frozen(dialect: Dialect) {
-    for (side, seed) in [(Source, 177), (Target, 178)] {
+    both_sides([177, 178], async |side, seed| {
         let mut work = Work::new(dialect, side, seed).await;
         let (holder, run) = work.stuck().await;
         work.cluster.freeze();
@@ -269,11 +278,13 @@ async fn cancel_and_stop_work_while_a_server_is_frozen(dialect: Dialect) {
         free(work.dialect, holder).await;
         assert_eq!(work.site.once(&[]).await.code, 0);
         work.site.assert_in_step("after a stop beside a frozen server").await;
-    }
+    })
+    .await;
 }
 
 async fn a_server_without_free_connections(dialect: Dialect) {
-    for (side, seed, role) in [(Source, 179, READER), (Target, 180, WRITER)] {
+    both_sides([179, 180], async |side, seed| {
+        let role = if side == Source { READER } else { WRITER };
         let mut work = Work::new(dialect, side, seed).await;
         // MariaDB has a limit for the server and one for each login; so many are quick to take.
         let limits: &[[String; 2]] = match dialect {
@@ -294,7 +305,8 @@ async fn a_server_without_free_connections(dialect: Dialect) {
             work.recovered("a lack of connections").await;
         }
         work.end().await;
-    }
+    })
+    .await;
 }
 
 /// Takes connections until there are none for others, ending those that the daemon has. The session that
@@ -361,21 +373,16 @@ impl AnyConnection {
     }
 }
 
-/// As an operator does it, or a guard of the disk.
-async fn a_target_that_is_read_only_for_a_while(dialect: Dialect) {
-    let mut work = Work::new(dialect, Target, 185).await;
-    let [on, off]: [&[&str]; 2] = match dialect {
-        Dialect::Mariadb => [&["SET GLOBAL read_only = 1"], &["SET GLOBAL read_only = 0"]],
-        Dialect::Postgres | Dialect::Sqlite => [
-            &["ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()"],
-            &["ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()"],
-        ],
-    };
+/// As an operator does it, or a guard of the disk. PostgreSQL is read-only as a replica only, for the daemon's
+/// sessions say that they write.
+#[tokio::test]
+async fn a_mariadb_target_that_is_read_only_for_a_while() {
+    let mut work = Work::new(Dialect::Mariadb, Target, 185).await;
     work.busy().await;
-    on.iter().for_each(|sql| work.cluster.admin_sql(sql));
+    work.cluster.admin_sql("SET GLOBAL read_only = 1");
     Change::NewStudy.apply(&mut work.site.archive).await;
     work.named("read-only").await;
-    off.iter().for_each(|sql| work.cluster.admin_sql(sql));
+    work.cluster.admin_sql("SET GLOBAL read_only = 0");
     work.recovered("a read-only time").await;
     work.end().await;
 }
@@ -413,6 +420,8 @@ async fn a_target_that_fails_over_to_a_replica_which_is_read_only_at_first(diale
     let replica: &'static Cluster = Box::leak(Box::new(early.unwrap_or_else(|| work.cluster.replica())));
     work.named("").await;
     replica.start();
+    // MariaDB says so only to somebody who writes.
+    Change::NewStudy.apply(&mut work.site.archive).await;
     work.named("read-only").await;
     replica.promote();
     work.site.target_moved(replica);
@@ -506,6 +515,14 @@ async fn a_mariadb_target_whose_disk_for_the_binary_log_is_full() {
     work.busy().await;
     work.named("disk space").await;
     std::fs::remove_file(filler).unwrap();
+    let mut admin = work.cluster.admin("mysql").await;
+    let waiting = "SELECT count(*) FROM information_schema.processlist WHERE state LIKE '%free space'";
+    eventually("the server has looked again", 2 * CAP, async || {
+        let sessions = admin.numbers(waiting).await;
+        check(sessions == [0], format!("{sessions:?} wait"))
+    })
+    .await;
+    work.daemon.run("{}").await;
     work.recovered("a full disk").await;
     work.end().await;
     drop(disk);
