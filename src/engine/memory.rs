@@ -164,9 +164,10 @@ impl Memory {
         (0..OWN).any(|pass| self.is_held(pass) && !self.is_complete(pass))
     }
 
-    /// The passes as they are to be kept: a place does not pass a row that waits, and a hold stays.
+    /// The passes as they are to be kept: a place does not pass a row that waits, and a hold stays. One that is
+    /// complete is not shown so: in the target that means that it is held.
     pub(super) fn to_store(&self) -> [Pass; 3] {
-        let stays = |pass: usize| self.is_held(pass) || !self.gone[pass].is_empty();
+        let stays = |pass: usize| self.is_complete(pass) || self.is_held(pass) || !self.gone[pass].is_empty();
         std::array::from_fn(|pass| if stays(pass) { self.stored[pass] } else { self.pass(pass) })
     }
 
@@ -359,6 +360,15 @@ mod tests {
         memory.gone[ACCESS] = Gone::default();
         assert!(memory.end_pass(ACCESS));
         assert!(!memory.holds());
+        assert_eq!(memory.to_store()[ACCESS].verified_since, Some(DateTime::UNIX_EPOCH));
+    }
+
+    #[test]
+    fn a_complete_pass_that_found_nothing_gone_never_looks_held() {
+        let mut memory = found([END, 80, 90], 0);
+        assert_eq!(memory.to_store(), [Pass::default(), under_way(80), under_way(90)]);
+        assert_eq!(memory.with_holds(), memory.to_store());
+        assert!(!memory.end_pass(ACCESS), "the brake did not hold it");
         assert_eq!(memory.to_store()[ACCESS].verified_since, Some(DateTime::UNIX_EPOCH));
     }
 
