@@ -35,7 +35,11 @@ fn daemon(snapshot: &Snapshot) -> Vec<MetricFamily> {
         (names::CONFIG_PENDING_RESTART, "Whether changed keys wait for a restart.", {
             Some(flag(!config.restart_required.is_empty()))
         }),
-        (names::INTERVAL_SECONDS, "Time between scheduled runs.", Some(count(status.interval_sec))),
+        (
+            names::INTERVAL_SECONDS,
+            "Time between scheduled runs; under a cron expression the one that passes now.",
+            Some(count(status.interval_sec)),
+        ),
         (names::NEXT_RUN_TIMESTAMP_SECONDS, "When the next scheduled run is due.", status.next_run.map(unix)),
         (names::PAUSED, "Whether scheduled runs are stopped.", Some(flag(status.paused))),
         (names::PAUSED_SINCE_TIMESTAMP_SECONDS, "Since when scheduled runs are stopped.", since),

@@ -10,6 +10,9 @@ enum Event {
     Pause(u64),
     Resume,
     Interval(Option<u64>),
+    Cron,
+    Clock { hours: i64 },
+    LogLevel(u64),
     Reload { sources: usize },
     Target { down: bool },
     Plan(Plan),
@@ -31,6 +34,9 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (1u64..100).prop_map(Event::Pause),
         1 => Just(Event::Resume),
         1 => proptest::option::of(1u64..100).prop_map(Event::Interval),
+        1 => Just(Event::Cron),
+        1 => (-3i64..4).prop_map(|hours| Event::Clock { hours }),
+        1 => (1u64..100).prop_map(Event::LogLevel),
         1 => (1usize..4).prop_map(|sources| Event::Reload { sources }),
         1 => any::<bool>().prop_map(|down| Event::Target { down }),
         3 => plan.prop_map(Event::Plan),
@@ -57,7 +63,17 @@ async fn live_through(events: Vec<Event>) {
             }
             Event::Resume => test.handle.resume().await.unwrap(),
             Event::Interval(seconds) => {
-                test.handle.set_interval(seconds.map(Duration::from_secs)).await.unwrap();
+                let plan = seconds.map(|seconds| interval(Duration::from_secs(seconds)));
+                test.handle.set_schedule(ScheduleRequest { plan, expected: None }).await.unwrap();
+            }
+            Event::Cron => {
+                let plan = Some(cron("*/20 * * * * *"));
+                test.handle.set_schedule(ScheduleRequest { plan, expected: None }).await.unwrap();
+            }
+            Event::Clock { hours } => fake.change(|state| state.clock_set_by += TimeDelta::hours(hours)),
+            Event::LogLevel(seconds) => {
+                let duration = Duration::from_secs(seconds);
+                test.handle.set_log_level(Some(LogRequest { level: "debug".into(), duration })).await.unwrap();
             }
             Event::Reload { sources } => {
                 let names = &["main", "annex", "attic"][3 - sources..];
@@ -85,6 +101,7 @@ async fn live_through(events: Vec<Event>) {
         names.iter().all(|name| later.iter().any(|run| run.settings.source == *name))
     })
     .await;
+    test.until(|s| s.status.log_level.origin == Origin::File).await;
     assert!(!fake.see(|state| state.overlapped), "one run of a source at a time");
     test.stop.cancel();
     (&mut test.task).await.unwrap();

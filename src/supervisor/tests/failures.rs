@@ -6,21 +6,28 @@ use super::*;
 async fn failures_back_off_and_a_success_brings_the_interval_back() {
     let fake = Fake::new();
     fake.plan([Plan::Fail(Side::Source, Class::Transient); 5]);
-    let test = started(&fake, Config { interval: SECOND, ..config() });
+    let test = started(&fake, every(SECOND));
     let failing = test.until(|s| s.status.sources[0].consecutive_failures == 5).await;
     assert_eq!(failing.status.sources[0].reachability.reachable, Some(false));
     assert_eq!(failing.status.target.reachable, Some(true), "it was opened");
+    let backoff = failing.status.sources[0].backoff.clone().expect("it fails");
+    assert_eq!(
+        (backoff.consecutive_failures, backoff.side.as_str(), backoff.class.as_str()),
+        (5, "source", "transient")
+    );
+    assert_eq!(backoff.next_attempt, Some(failing.status.sources[0].next_run.expect("it is tried again")));
     fake.until(|state| state.runs.len() == 8).await;
     assert_eq!(fake.gaps(), [5, 10, 20, 40, 60, 1, 1]);
     let recovered = test.until(|s| s.status.sources[0].consecutive_failures == 0).await;
     assert_eq!(recovered.status.sources[0].reachability.reachable, Some(true));
     assert!(recovered.status.sources[0].last_success.is_some());
+    assert_eq!(recovered.status.sources[0].backoff, None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_dry_run_says_nothing_about_the_state_of_the_source() {
     let fake = Fake::new();
-    let test = started(&fake, Config { interval: SECOND * 3600, ..config() });
+    let test = started(&fake, every(SECOND * 3600));
     test.until_idle().await;
     let before = test.handle.snapshot().status.sources[0].clone();
     fake.plan([Plan::Fail(Side::Run, Class::Permanent), Plan::Rows(3)]);
@@ -36,7 +43,7 @@ async fn a_dry_run_says_nothing_about_the_state_of_the_source() {
 async fn a_long_interval_does_not_delay_the_recovery() {
     let fake = Fake::new();
     fake.plan([Plan::Fail(Side::Source, Class::Transient)]);
-    let _test = started(&fake, Config { interval: SECOND * 3600, ..config() });
+    let _test = started(&fake, every(SECOND * 3600));
     fake.until(|state| state.runs.len() == 3).await;
     assert_eq!(fake.gaps(), [5, 3600]);
 }

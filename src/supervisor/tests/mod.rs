@@ -19,11 +19,12 @@ use tokio::time::timeout;
 use super::outside::Remembered;
 use super::*;
 use crate::config::{
-    Deletes, Dialect, Endpoint, LogConfig, LogFormat, MaxDeletes, Problem, SocketConfig, SourceConfig, TargetConfig,
+    Deletes, Dialect, Endpoint, LogConfig, LogFormat, MaxDeletes, Problem, ScheduleConfig, SocketConfig, SourceConfig,
+    TargetConfig,
 };
 use crate::engine::{Counts, Levels, Mode, Settings};
 use crate::history::Trigger;
-use crate::schedule::{Control, IntervalOverride, Pause};
+use crate::schedule::{Control, Cron, Override, Pause};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -77,6 +78,7 @@ pub(crate) struct State {
     log_level: String,
     textfiles: usize,
     clock_set_by: TimeDelta,
+    chance: f64,
 }
 
 /// A scripted world; clones are the same world.
@@ -113,6 +115,7 @@ impl Fake {
             log_level: String::new(),
             textfiles: 0,
             clock_set_by: TimeDelta::zero(),
+            chance: 0.5,
         };
         Self { state: watch::Sender::new(state), born: Instant::now() }
     }
@@ -169,6 +172,10 @@ impl Outside for Fake {
 
     fn now(&self) -> DateTime<Utc> {
         DateTime::UNIX_EPOCH + self.born.elapsed() + self.see(|state| state.clock_set_by)
+    }
+
+    fn chance(&self) -> f64 {
+        self.see(|state| state.chance)
     }
 
     fn set_log_level(&self, level: &str) {
@@ -290,7 +297,7 @@ fn source(name: &str) -> SourceConfig {
 /// One source, every 5 s.
 pub(crate) fn config() -> Config {
     Config {
-        interval: SECOND * 5,
+        schedule: ScheduleConfig { plan: interval(SECOND * 5), time_zone: chrono_tz::UTC, jitter: Duration::ZERO },
         sources: vec![source("main")],
         target: TargetConfig {
             endpoint: endpoint("sqlite:rbac"),
@@ -303,6 +310,29 @@ pub(crate) fn config() -> Config {
         log: LogConfig { level: "info".to_owned(), format: LogFormat::Text },
         metrics_textfile: None,
     }
+}
+
+fn interval(interval: Duration) -> crate::schedule::Plan {
+    crate::schedule::Plan::Interval(interval)
+}
+
+fn cron(text: &str) -> crate::schedule::Plan {
+    crate::schedule::Plan::Cron(Cron::new(text, chrono_tz::UTC).unwrap().into())
+}
+
+/// One source at these times.
+fn planned(plan: crate::schedule::Plan) -> Config {
+    let config = config();
+    Config { schedule: ScheduleConfig { plan, ..config.schedule }, ..config }
+}
+
+fn every(time: Duration) -> Config {
+    planned(interval(time))
+}
+
+/// The request to override the schedule by an interval.
+fn set(time: Duration) -> ScheduleRequest {
+    ScheduleRequest { plan: Some(interval(time)), expected: None }
 }
 
 fn with_sources(names: &[&str]) -> Config {

@@ -5,15 +5,15 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn a_reload_applies_a_new_interval_at_once_and_ends_the_override() {
     let fake = Fake::new();
-    let test = started(&fake, Config { interval: SECOND * 3600, ..config() });
+    let test = started(&fake, every(SECOND * 3600));
     test.until_idle().await;
-    test.handle.set_interval(Some(SECOND * 1800)).await.unwrap();
-    fake.change(|state| state.file = Ok(file("edited", Config { interval: SECOND * 2, ..config() })));
+    test.handle.set_schedule(set(SECOND * 1800)).await.unwrap();
+    fake.change(|state| state.file = Ok(file("edited", every(SECOND * 2))));
     let outcome = test.handle.reload(ReloadTrigger::Api).await.unwrap();
     assert!(outcome.success);
     assert_eq!(outcome.generation, 2);
     let status = test.handle.snapshot().status.clone();
-    assert_eq!(status.schedule, Schedule { interval_sec: 2, origin: ScheduleOrigin::File });
+    assert_eq!(status.schedule, Schedule::new(&interval(SECOND * 2), Origin::File));
     fake.until(|state| state.runs.len() == 3).await;
     assert_eq!(fake.gaps(), [2, 2]);
 }

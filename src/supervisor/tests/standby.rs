@@ -15,7 +15,7 @@ async fn a_standby_runs_nothing_refuses_what_would_be_lost_and_takes_over_within
     let denied = Denied::Standby(OTHER.to_owned());
     assert_eq!(test.handle.run(request(Mode::Delta)).await, Err(denied.clone()));
     assert_eq!(test.handle.pause(PauseRequest::default()).await, Err(denied.clone()));
-    assert_eq!(test.handle.set_interval(Some(SECOND * 9)).await, Err(denied.clone()));
+    assert_eq!(test.handle.set_schedule(set(SECOND * 9)).await, Err(denied.clone()));
     assert_eq!(test.handle.resume().await, Err(denied));
     tokio::time::sleep(SECOND * 60).await;
     assert!(fake.see(|state| state.runs.is_empty() && state.opened >= 50));

@@ -18,16 +18,16 @@ async fn runs_wait_for_a_target_that_opens_late() {
 #[tokio::test(start_paused = true)]
 async fn a_pause_while_the_target_is_down_wins_over_what_the_target_remembers() {
     let fake = Fake::new();
-    let interval = IntervalOverride { interval: SECOND * 30, file_interval: SECOND * 5 };
+    let set = Override { plan: interval(SECOND * 30), file: interval(SECOND * 5) };
     fake.change(|state| {
         state.target_down = true;
-        state.control = Control { pause: None, interval: Some(interval) };
+        state.control = Control { pause: None, schedule: Some(set.clone()) };
     });
     let test = started(&fake, config());
     test.until(|s| s.status.target.reachable == Some(false)).await;
     let pause = test.handle.pause(PauseRequest::default()).await.unwrap();
     fake.change(|state| state.target_down = false);
-    fake.until(|state| state.saved == [Control { pause: Some(pause.clone()), interval: Some(interval) }]).await;
+    fake.until(|state| state.saved == [Control { pause: Some(pause.clone()), schedule: Some(set.clone()) }]).await;
     assert!(fake.see(|state| state.runs.is_empty()));
 }
 
@@ -74,5 +74,6 @@ async fn only_runs_that_are_worth_it_are_recorded_and_those_of_an_earlier_life_a
 fn finished_at(at: DateTime<Utc>) -> RunRecord {
     let report = RunReport { mode: Mode::Delta, levels: Levels::default(), verified_since: None, error: None };
     let ticket = admission::Ticket::scheduled(Trigger::Start);
-    Lane::new(source("main"), Arc::new(()), Instant::now()).record(&ticket, None, &report, at)
+    let timing = operator::timing(&Fake::new(), interval(SECOND), Duration::ZERO);
+    Lane::new(source("main"), Arc::new(()), &timing).record(&ticket, None, &report, at)
 }
