@@ -77,6 +77,7 @@ pub struct Timer {
     base: Instant,
     /// The tick of a cron expression, and that with jitter.
     wall: Option<(DateTime<Utc>, DateTime<Utc>)>,
+    retrying: bool,
 }
 
 impl Timer {
@@ -84,7 +85,7 @@ impl Timer {
     #[must_use]
     pub fn new(timing: &Timing) -> Self {
         let now = timing.moment.now;
-        let mut timer = Self { due: now, base: now, wall: None };
+        let mut timer = Self { due: now, base: now, wall: None, retrying: false };
         timer.restart(timing, None);
         timer
     }
@@ -107,9 +108,16 @@ impl Timer {
         self.wall.is_some()
     }
 
+    /// Whether it is due for another attempt, and not because of the plan.
+    #[must_use]
+    pub fn is_retrying(&self) -> bool {
+        self.retrying
+    }
+
     /// The run that is due begins: on to the next tick. Ticks that were missed coalesce.
     pub fn begin(&mut self, timing: &Timing) {
         let Timing { plan, moment, jitter } = timing;
+        self.retrying = false;
         match plan {
             Plan::Interval(interval) => {
                 self.base = next_due(moment.now, self.base, *interval);
@@ -128,10 +136,12 @@ impl Timer {
     pub fn retry(&mut self, now: Instant, wait: Duration) {
         (self.due, self.base) = (now + wait, now + wait);
         self.wall = None;
+        self.retrying = true;
     }
 
     /// The plan is another one from now on. `last_start`: of the latest scheduled run.
     pub fn restart(&mut self, timing: &Timing, last_start: Option<Instant>) {
+        self.retrying = false;
         match &timing.plan {
             Plan::Interval(interval) => {
                 self.base = after_interval_change(timing.moment.now, last_start, *interval);

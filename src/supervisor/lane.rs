@@ -89,7 +89,9 @@ impl<S> Lane<S> {
         if !scheduled || self.leaving || self.timer.due() > now {
             return None;
         }
-        let trigger = if self.last_start.is_none() { Trigger::Start } else { Trigger::Schedule };
+        // Under a cron expression the first run is no different from the others.
+        let at_start = self.last_start.is_none() && !self.timer.is_by_the_wall();
+        let trigger = if at_start { Trigger::Start } else { Trigger::Schedule };
         let ticket = self.slots.start_scheduled(Ticket::scheduled(trigger))?;
         self.timer.begin(timing);
         self.last_start = Some(now);
@@ -120,9 +122,9 @@ impl<S> Lane<S> {
         }
     }
 
-    /// The plan is another one from now on. A source that fails keeps its backoff.
+    /// The plan is another one from now on. A source that waits for another attempt keeps its backoff.
     pub(super) fn reschedule(&mut self, timing: &Timing) {
-        if self.failures == 0 {
+        if !self.timer.is_retrying() {
             self.timer.restart(timing, self.last_start);
         }
     }

@@ -26,6 +26,9 @@ pub(crate) async fn private(site: &mut Site, words: &mut BTreeSet<String>) {
 #[tokio::test]
 async fn neither_log_nor_api_shows_personal_data_or_secrets_also_after_failures() {
     let (mut site, daemon, http) = started(141, 80).await;
+    // The loudest log there is, also of the crates below.
+    let loud = r#"{"level": "trace,sqlx=trace,sqlx::query=trace,hyper=trace,rustls=trace"}"#;
+    assert_eq!(http.ask("PUT", "/log/level", Some(loud)).await.code, 200);
     let mut words = BTreeSet::new();
     private(&mut site, &mut words).await;
     for change in mutate::ALL {

@@ -59,3 +59,18 @@ async fn a_panic_is_a_failed_run_and_the_next_one_goes_on() {
     assert!(error.contains("panicked") && !error.contains("as planned"), "without the payload: {error}");
     assert_eq!(snapshot.history[0].success, Some(true));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_new_schedule_counts_at_once_for_a_source_that_stopped_at_the_brake_but_keeps_a_backoff() {
+    let fake = Fake::new();
+    fake.plan([Plan::Fail(Side::Run, Class::Permanent)]);
+    let test = started(&fake, every(SECOND * 3600));
+    let failed = test.until(|s| s.status.sources[0].consecutive_failures == 1).await;
+    assert_eq!(failed.status.sources[0].backoff.as_ref().map(|backoff| backoff.side.as_str()), Some("run"));
+    fake.plan([Plan::Fail(Side::Source, Class::Transient)]);
+    test.handle.set_schedule(set(SECOND * 2)).await.unwrap();
+    test.until(|s| s.status.sources[0].consecutive_failures == 2).await;
+    test.handle.set_schedule(set(SECOND * 3)).await.unwrap();
+    fake.until(|state| state.runs.len() == 4).await;
+    assert_eq!(fake.gaps(), [2, 10, 3]);
+}
