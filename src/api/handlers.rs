@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::Utc;
 use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HeaderValue, LOCATION};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::json;
@@ -15,15 +15,15 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::Peer;
 use super::input::{self, Query};
 use super::problem::{Kind, Problem};
 use super::router::{Front, Reply};
 use super::wire::{Cancelled, ConfigReply, Live, Paused, RunAccepted, RunOf, Runs};
+use super::{Peer, condition};
 use crate::config::SourceName;
 use crate::engine::Mode;
 use crate::history::{RunRecord, Trigger};
-use crate::supervisor::{Denied, Handle, ReloadTrigger, RunRequest, Snapshot};
+use crate::supervisor::{Denied, Handle, ReloadTrigger, RunRequest, Schedule, ScheduleRequest, Snapshot};
 
 /// Time for the supervisor to answer a command.
 const COMMAND_TIME: Duration = Duration::from_secs(30);
@@ -33,6 +33,7 @@ pub(super) struct Call<'a> {
     pub(super) front: &'a Front,
     pub(super) peer: Peer,
     pub(super) snapshot: &'a Snapshot,
+    pub(super) headers: &'a HeaderMap,
     pub(super) query: Query<'a>,
     pub(super) body: Bytes,
 }
@@ -139,19 +140,36 @@ pub(super) async fn cancel(call: &Call<'_>) -> Answer {
 }
 
 pub(super) fn schedule(call: &Call<'_>) -> Answer {
-    Ok(json_reply(StatusCode::OK, &call.snapshot.status.schedule))
+    Ok(schedule_reply(&call.snapshot.status.schedule))
 }
 
 pub(super) async fn set_schedule(call: &Call<'_>) -> Answer {
-    let body = input::schedule(&call.body)?;
-    let interval = Duration::from_secs(body.interval_sec);
-    let schedule = ask(call.handle().set_interval(Some(interval))).await?;
-    Ok(json_reply(StatusCode::OK, &schedule))
+    let expected = condition::expected(call.headers)?;
+    let plan = input::schedule(&call.body, call.snapshot.config.schedule.time_zone)?;
+    let request = ScheduleRequest { plan: Some(plan), expected };
+    Ok(schedule_reply(&ask(call.handle().set_schedule(request)).await?))
 }
 
 pub(super) async fn reset_schedule(call: &Call<'_>) -> Answer {
-    let schedule = ask(call.handle().set_interval(None)).await?;
-    Ok(json_reply(StatusCode::OK, &schedule))
+    let request = ScheduleRequest { plan: None, expected: condition::expected(call.headers)? };
+    Ok(schedule_reply(&ask(call.handle().set_schedule(request)).await?))
+}
+
+fn schedule_reply(schedule: &Schedule) -> Reply {
+    condition::tagged(json_reply(StatusCode::OK, schedule), &schedule.tag())
+}
+
+pub(super) fn log_level(call: &Call<'_>) -> Answer {
+    Ok(json_reply(StatusCode::OK, &call.snapshot.status.log_level))
+}
+
+pub(super) async fn set_log_level(call: &Call<'_>) -> Answer {
+    let request = input::log_level(&call.body)?;
+    Ok(json_reply(StatusCode::OK, &ask(call.handle().set_log_level(Some(request))).await?))
+}
+
+pub(super) async fn reset_log_level(call: &Call<'_>) -> Answer {
+    Ok(json_reply(StatusCode::OK, &ask(call.handle().set_log_level(None)).await?))
 }
 
 pub(super) async fn pause(call: &Call<'_>) -> Answer {

@@ -9,6 +9,7 @@
 //!                                       wire (JSON)  <-  problem (errors) <-+
 //! ```
 
+mod condition;
 mod guard;
 mod handlers;
 mod health;
@@ -26,7 +27,7 @@ pub mod wire;
 
 use std::net::IpAddr;
 
-pub use input::{duration, pause_body};
+pub use input::{duration, log_level_body, pause_body};
 pub use listen::Listener;
 pub use serve::serve;
 

@@ -33,6 +33,8 @@ pub enum Kind {
     NothingToCancel,
     /// `queue-taken`, 409: a run with other options already waits.
     QueueTaken,
+    /// `precondition-failed`, 412: the resource is not the one that `If-Match` names.
+    PreconditionFailed,
     /// `body-too-large`, 413.
     BodyTooLarge,
     /// `unsupported-media-type`, 415: the body is not declared as JSON.
@@ -67,6 +69,9 @@ impl Kind {
             Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request-timeout", "The body did not arrive in time"),
             Self::NothingToCancel => (StatusCode::CONFLICT, "nothing-to-cancel", "No run is under way"),
             Self::QueueTaken => (StatusCode::CONFLICT, "queue-taken", "A different run is already queued"),
+            Self::PreconditionFailed => {
+                (StatusCode::PRECONDITION_FAILED, "precondition-failed", "It has changed meanwhile")
+            }
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large"),
             Self::UnsupportedMediaType => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body must be JSON")
@@ -164,6 +169,7 @@ impl From<Denied> for Problem {
             Denied::UnknownSource(_) => Kind::UnknownSource,
             Denied::NothingToCancel => Kind::NothingToCancel,
             Denied::QueueTaken => Kind::QueueTaken,
+            Denied::ScheduleChanged => Kind::PreconditionFailed,
             Denied::Standby(_) => Kind::Standby,
         };
         Self::new(kind, denied.to_string())

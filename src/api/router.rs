@@ -48,6 +48,7 @@ pub(super) enum Route<'a> {
     Metrics,
     Config,
     Reload,
+    LogLevel,
 }
 
 impl<'a> Route<'a> {
@@ -70,6 +71,7 @@ impl<'a> Route<'a> {
             (Some("metrics"), None, ..) => Self::Metrics,
             (Some("config"), None, ..) => Self::Config,
             (Some("config"), Some("reload"), None, _) => Self::Reload,
+            (Some("log"), Some("level"), None, _) => Self::LogLevel,
             _ => return None,
         })
     }
@@ -91,6 +93,7 @@ impl<'a> Route<'a> {
             Self::Metrics => "/metrics",
             Self::Config => "/config",
             Self::Reload => "/config/reload",
+            Self::LogLevel => "/log/level",
         }
     }
 
@@ -98,7 +101,7 @@ impl<'a> Route<'a> {
     pub(super) fn allow(self) -> &'static str {
         match self {
             Self::Run | Self::Cancel | Self::Pause | Self::Resume | Self::Reload => "POST",
-            Self::Schedule => "GET, HEAD, PUT, DELETE",
+            Self::Schedule | Self::LogLevel => "GET, HEAD, PUT, DELETE",
             _ => "GET, HEAD",
         }
     }
@@ -149,7 +152,7 @@ async fn dispatch(
     }
     let query = Query::parse(head.uri.query(), route.query_key(method))?;
     let body = if method == Method::GET { Bytes::new() } else { input::body(&head.headers, body).await? };
-    let call = Call { front, peer, snapshot: &snapshot, query, body };
+    let call = Call { front, peer, snapshot: &snapshot, headers: &head.headers, query, body };
     match (route, method.as_str()) {
         (Route::Status, _) => handlers::status(&call),
         (Route::Run, _) => handlers::run(&call).await,
@@ -167,6 +170,9 @@ async fn dispatch(
         (Route::Metrics, _) => handlers::metrics(&call),
         (Route::Config, _) => handlers::config(&call),
         (Route::Reload, _) => handlers::reload(&call).await,
+        (Route::LogLevel, "PUT") => handlers::set_log_level(&call).await,
+        (Route::LogLevel, "DELETE") => handlers::reset_log_level(&call).await,
+        (Route::LogLevel, _) => handlers::log_level(&call),
     }
 }
 
@@ -192,7 +198,9 @@ mod tests {
         for pattern in ["/sync/run", "/sync/cancel", "/sync/schedule", "/sync/pause", "/sync/resume", "/sync/history"] {
             assert_eq!(Route::of(pattern).map(Route::pattern), Some(pattern));
         }
-        for pattern in ["/health", "/health/live", "/health/ready", "/metrics", "/config", "/config/reload"] {
+        for pattern in
+            ["/health", "/health/live", "/health/ready", "/metrics", "/config", "/config/reload", "/log/level"]
+        {
             assert_eq!(Route::of(pattern).map(Route::pattern), Some(pattern));
         }
     }

@@ -10,16 +10,16 @@ use uuid::Uuid;
 
 use super::App;
 use crate::config::{
-    Config, Deletes, Dialect, Endpoint, LogConfig, LogFormat, MaxDeletes, Pace, SocketConfig, SourceConfig, SourceName,
-    TargetConfig,
+    Config, Deletes, Dialect, Endpoint, LogConfig, LogFormat, MaxDeletes, Pace, ScheduleConfig, SocketConfig,
+    SourceConfig, SourceName, TargetConfig,
 };
 use crate::engine::{Counts, Levels, Mode};
 use crate::history::{RunRecord, RunState, Trigger};
 use crate::metrics::Metrics;
-use crate::schedule::Pause;
+use crate::schedule::{Pause, Plan};
 use crate::supervisor::{
-    Admitted, Command, ConfigStatus, Denied, Handle, LastResult, Order, Reachability, ReloadOutcome, RunRequest,
-    Schedule, ScheduleOrigin, Snapshot, SourceStatus, Status,
+    Admitted, Command, ConfigStatus, Denied, Handle, LastResult, LogLevel, Order, Origin, Reachability, ReloadOutcome,
+    RunRequest, Schedule, Snapshot, SourceStatus, Status,
 };
 
 /// Seconds after a fixed moment.
@@ -54,7 +54,11 @@ pub(crate) fn record(number: u8) -> RunRecord {
 pub(crate) fn config() -> Config {
     let endpoint = Endpoint { dialect: Dialect::Sqlite, url: "sqlite:///tmp/x.db".into(), password: None };
     Config {
-        interval: Duration::from_secs(5),
+        schedule: ScheduleConfig {
+            plan: Plan::Interval(Duration::from_secs(5)),
+            time_zone: chrono_tz::UTC,
+            jitter: Duration::ZERO,
+        },
         sources: vec![SourceConfig {
             name: SourceName::new("main").expect("valid"),
             endpoint: endpoint.clone(),
@@ -85,7 +89,8 @@ pub(crate) fn snapshot() -> Snapshot {
         next_run: Some(at(1_000_000_000)),
         interval_sec: 5,
         last_result: Some(LastResult { run_id: id(2), success: true, processed: 10, duration_ms: 1000, error: None }),
-        schedule: Schedule { interval_sec: 5, origin: ScheduleOrigin::File },
+        schedule: Schedule::new(&Plan::Interval(Duration::from_secs(5)), Origin::File),
+        log_level: LogLevel { level: "info".into(), origin: Origin::File, until: None },
         pause: None,
         running: Vec::new(),
         sources: vec![SourceStatus {
@@ -95,6 +100,7 @@ pub(crate) fn snapshot() -> Snapshot {
             verified_since: Some(at(2)),
             consecutive_failures: 0,
             next_run: Some(at(1_000_000_000)),
+            backoff: None,
         }],
         target: up,
         config: ConfigStatus {
@@ -220,13 +226,28 @@ fn obey(state: &watch::Sender<Arc<Snapshot>>, command: Command) {
             });
             let _ = reply.send(Ok(()));
         }
-        Command::SetInterval(interval, reply) => {
-            let schedule = Schedule {
-                interval_sec: interval.map_or(5, |interval| interval.as_secs()),
-                origin: if interval.is_some() { ScheduleOrigin::Api } else { ScheduleOrigin::File },
+        Command::SetSchedule(request, reply) => {
+            let tag = state.borrow().status.schedule.tag();
+            if request.expected.is_some_and(|tags| !tags.contains(&tag)) {
+                let _ = reply.send(Err(Denied::ScheduleChanged));
+                return;
+            }
+            let schedule = match &request.plan {
+                Some(plan) => Schedule::new(plan, Origin::Api),
+                None => Schedule::new(&config().schedule.plan, Origin::File),
             };
             change(state, |snapshot| snapshot.status.schedule = schedule.clone());
             let _ = reply.send(Ok(schedule));
+        }
+        Command::SetLogLevel(request, reply) => {
+            let file = LogLevel { level: "info".into(), origin: Origin::File, until: None };
+            let level = request.map_or(file, |request| LogLevel {
+                level: request.level,
+                origin: Origin::Api,
+                until: Some(at(100) + request.duration),
+            });
+            change(state, |snapshot| snapshot.status.log_level = level.clone());
+            let _ = reply.send(Ok(level));
         }
         Command::Reload(_, reply) => {
             let success = !state.borrow().status.paused;

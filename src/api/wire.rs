@@ -36,11 +36,28 @@ pub struct PauseBody {
     pub duration: Option<String>,
 }
 
-/// Body of `PUT /sync/schedule`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// Body of `PUT /sync/schedule`: an interval or a cron expression.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ScheduleBody {
     /// Seconds between scheduled runs, 1 to 86400.
-    pub interval_sec: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval_sec: Option<u64>,
+    /// A cron expression.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
+    /// Its zone; absent means the configured one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+}
+
+/// Body of `PUT /log/level`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LogLevelBody {
+    /// A level or a filter per module.
+    pub level: String,
+    /// Ends by itself after this time; absent means an hour.
+    #[serde(rename = "for")]
+    pub duration: Option<String>,
 }
 
 /// Reply to `POST /sync/run` while the run is not over.

@@ -49,7 +49,7 @@ pub(super) enum Command {
     Pause(PauseArgs),
     /// Start scheduled runs again
     Resume(ClientArgs),
-    /// Show or change the time between scheduled runs
+    /// Show or change when scheduled runs are due
     Schedule(ScheduleArgs),
     /// List ended runs, the newest first (times in UTC)
     History(HistoryArgs),
@@ -57,6 +57,8 @@ pub(super) enum Command {
     Reload(ClientArgs),
     /// Say whether each part is well
     Health(ClientArgs),
+    /// Show or change what is logged, for a while; a restart forgets it
+    LogLevel(LogLevelArgs),
     /// Compare everything now, write nothing, and print the differences by kind
     Verify(VerifyArgs),
     /// Print a completion script for a shell
@@ -225,16 +227,43 @@ pub(super) struct ScheduleArgs {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ScheduleChange {
-    /// Show the interval and who set it
+    /// Show the schedule and who set it; under a cron expression also the next five times
     Show,
-    /// Override the interval of the file; outlives a restart
+    /// Override the schedule of the file; outlives a restart
     Set {
-        /// 1s to 24h
-        #[arg(value_parser = duration)]
-        interval: Duration,
+        /// Time between two runs, 1s to 24h
+        #[arg(value_parser = duration, required_unless_present = "cron")]
+        interval: Option<Duration>,
+        /// Cron expression of five fields, or six with seconds first
+        #[arg(long, value_name = "EXPRESSION", conflicts_with = "interval")]
+        cron: Option<String>,
+        /// Zone of the cron expression, such as Asia/Seoul [default: the configured one]
+        #[arg(long, value_name = "ZONE", requires = "cron", conflicts_with = "interval")]
+        time_zone: Option<String>,
+        /// Only if the schedule still has this tag (see "etag" of schedule --json)
+        #[arg(long, value_name = "TAG")]
+        if_match: Option<String>,
     },
-    /// Give the file's interval again
-    Reset,
+    /// Give the file's schedule again
+    Reset {
+        /// Only if the schedule still has this tag (see "etag" of schedule --json)
+        #[arg(long, value_name = "TAG")]
+        if_match: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LogLevelArgs {
+    #[command(flatten)]
+    pub(super) client: ClientArgs,
+    /// off, error, warn, info, debug, trace, or a filter such as info,rbac_sync::engine=debug
+    pub(super) level: Option<String>,
+    /// How long, at most 24h [default: 1h]
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration, requires = "level")]
+    pub(super) duration: Option<Duration>,
+    /// Give the file's level again
+    #[arg(long, conflicts_with = "level")]
+    pub(super) reset: bool,
 }
 
 #[derive(Debug, Args)]

@@ -113,7 +113,7 @@ async fn inspect_target(config: &Config) -> Result<Inspection, Error> {
 }
 
 fn understood(config: &Config) -> String {
-    let mut text = format!("the configuration is valid: a run every {}\n", humantime::format_duration(config.interval));
+    let mut text = format!("the configuration is valid: a run {}\n", config.schedule.plan);
     for source in &config.sources {
         let _ = writeln!(text, "source {}: {} (time zone {})", source.name, source.endpoint, source.time_zone);
     }

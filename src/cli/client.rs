@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, HOST, HeaderValue, IF_MATCH};
 use hyper::{Method, Request, Uri};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -36,7 +36,11 @@ enum Place {
 
 /// A way to the daemon.
 #[derive(Debug)]
-pub(super) struct Client(Place);
+pub(super) struct Client {
+    place: Place,
+    /// The value of `If-Match`.
+    only_if: Option<String>,
+}
 
 /// A reply that is not an error.
 #[derive(Debug)]
@@ -44,6 +48,8 @@ pub(super) struct Reply {
     pub(super) status: u16,
     /// As it came: JSON.
     pub(super) text: String,
+    /// The value of `ETag`.
+    pub(super) tag: Option<String>,
 }
 
 impl Reply {
@@ -62,7 +68,7 @@ impl Client {
     /// Finds the daemon from the options, the environment and the configuration.
     pub(super) fn new(args: &ClientArgs) -> Result<Self, Failure> {
         let Some(url) = &args.url else {
-            return socket_path(args).map(|path| Self(Place::Socket(path)));
+            return socket_path(args).map(|path| Self { place: Place::Socket(path), only_if: None });
         };
         let usage = || Failure::new(Exit::Usage, "--url must look like http://HOST:PORT");
         let uri: Uri = url.parse().map_err(|_| usage())?;
@@ -74,7 +80,18 @@ impl Client {
             Ok(text) => Ok(Secret::new(text.trim())),
             Err(error) => Err(Failure::new(Exit::Usage, format!("cannot read {}: {error}", file.display()))),
         });
-        Ok(Self(Place::Tcp { authority, token: token.transpose()? }))
+        Ok(Self { place: Place::Tcp { authority, token: token.transpose()? }, only_if: None })
+    }
+
+    /// The same daemon, asked to change something only if it still has that tag. The quotes of a tag, which
+    /// a shell takes away easily, may be missing.
+    pub(super) fn only_if(self, tag: Option<&str>) -> Self {
+        let quoted = |tag: &str| match tag {
+            "*" => tag.to_owned(),
+            tag if tag.contains('"') => tag.to_owned(),
+            tag => format!("\"{tag}\""),
+        };
+        Self { only_if: tag.map(quoted), ..self }
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Reply, Failure> {
@@ -100,7 +117,7 @@ impl Client {
     async fn send(&self, method: Method, path: &str, body: Option<Vec<u8>>, time: Duration) -> Result<Reply, Failure> {
         let request = self.request(method, path, body)?;
         let exchange = async {
-            match &self.0 {
+            match &self.place {
                 Place::Socket(path) => exchange(self.connect(UnixStream::connect(path)).await?, request).await,
                 Place::Tcp { authority, .. } => {
                     let address = with_port(authority);
@@ -109,12 +126,12 @@ impl Client {
             }
         };
         let answer = timeout(time, exchange).await;
-        let (status, body) = answer.map_err(|_| Failure::new(Exit::Busy, "the daemon did not answer in time"))??;
-        interpret(status, &body)
+        let answer = answer.map_err(|_| Failure::new(Exit::Busy, "the daemon did not answer in time"))??;
+        interpret(answer.status, &answer.body).map(|reply| Reply { tag: answer.tag, ..reply })
     }
 
     fn request(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Request<Full<Bytes>>, Failure> {
-        let (host, token) = match &self.0 {
+        let (host, token) = match &self.place {
             Place::Socket(_) => ("localhost", None),
             Place::Tcp { authority, token } => (authority.as_str(), token.as_ref()),
         };
@@ -124,6 +141,9 @@ impl Client {
             let mut value = value.map_err(|_| Failure::new(Exit::Usage, "the token is not one line of ASCII text"))?;
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
+        }
+        if let Some(tag) = &self.only_if {
+            request = request.header(IF_MATCH, tag);
         }
         if body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
@@ -135,7 +155,7 @@ impl Client {
     async fn connect<S>(&self, connecting: impl Future<Output = io::Result<S>>) -> Result<S, Failure> {
         let connected = timeout(CONNECT_TIME, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         connected.map_err(|error| {
-            let place = match &self.0 {
+            let place = match &self.place {
                 Place::Socket(path) => path.display().to_string(),
                 Place::Tcp { authority, .. } => authority.clone(),
             };
@@ -153,7 +173,14 @@ fn with_port(authority: &str) -> String {
     if has_port { authority.to_owned() } else { format!("{authority}:80") }
 }
 
-async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<(u16, Bytes), Failure>
+/// What came back.
+struct Raw {
+    status: u16,
+    tag: Option<String>,
+    body: Bytes,
+}
+
+async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Raw, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -164,9 +191,10 @@ where
     let driver = tokio::spawn(connection);
     let reply = sender.send_request(request).await.map_err(|error| broken(&error))?;
     let status = reply.status().as_u16();
+    let tag = reply.headers().get(ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
     let body = Limited::new(reply.into_body(), REPLY_LIMIT).collect().await.map_err(|error| broken(&error))?.to_bytes();
     driver.abort();
-    Ok((status, body))
+    Ok(Raw { status, tag, body })
 }
 
 /// Problems become failures; a 503 that is not a problem is a health reply.
@@ -179,10 +207,10 @@ fn interpret(status: u16, body: &[u8]) -> Result<Reply, Failure> {
     let kind = body["type"].as_str().and_then(|kind| kind.strip_prefix("urn:rbac-sync:problem:"));
     let exit = match (status, kind) {
         (200..=299 | 503, None) | (_, Some("configuration-refused")) => {
-            return Ok(Reply { status, text: text.to_owned() });
+            return Ok(Reply { status, text: text.to_owned(), tag: None });
         }
         (401 | 403, _) => Exit::NotAllowed,
-        (408 | 503, _) | (_, Some("queue-taken")) => Exit::Busy,
+        (408 | 412 | 503, _) | (_, Some("queue-taken")) => Exit::Busy,
         (400 | 413 | 415 | 422, _) => Exit::Usage,
         _ => Exit::Failed,
     };
@@ -238,6 +266,7 @@ mod tests {
         assert_eq!(exit(409, &problem("nothing-to-cancel")), Exit::Failed);
         assert_eq!(exit(422, &problem("unknown-source")), Exit::Usage);
         assert_eq!(exit(404, &problem("unknown-run")), Exit::Failed);
+        assert_eq!(exit(412, &problem("precondition-failed")), Exit::Busy);
         assert_eq!(exit(200, "<html>"), Exit::Failed);
         assert_eq!(interpret(503, b"{\"ok\":false}").expect("health").status, 503);
     }

@@ -70,6 +70,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::History(args) => on_one_core(remote::history(&args)),
         Command::Reload(args) => on_one_core(remote::reload(&args)),
         Command::Health(args) => on_one_core(remote::health(&args)),
+        Command::LogLevel(args) => on_one_core(remote::log_level(&args)),
         Command::Verify(args) => on_one_core(remote::verify(&args)),
         Command::Completions { shell } => completions(shell),
     }

@@ -2,23 +2,29 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use hyper::Method;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::args::{ClientArgs, HistoryArgs, PauseArgs, RunArgs, ScheduleArgs, ScheduleChange, VerifyArgs};
+use super::args::{
+    ClientArgs, HistoryArgs, LogLevelArgs, PauseArgs, RunArgs, ScheduleArgs, ScheduleChange, VerifyArgs,
+};
 use super::client::{Client, Reply};
 use super::exit::{Exit, Failure};
 use super::{print, show};
 use crate::api::wire::{Cancelled, Health, Paused, RunAccepted, RunBody, Runs, ScheduleBody};
 use crate::engine::Mode;
 use crate::history::RunRecord;
-use crate::supervisor::{ReloadOutcome, Schedule, Status};
+use crate::schedule::Cron;
+use crate::supervisor::{LogLevel, ReloadOutcome, Schedule, Status};
 
 type Outcome = Result<Exit, Failure>;
 
 /// One request of `run --wait`; a wait that lasts longer is asked again.
 const WAIT_STEP: Duration = Duration::from_secs(30);
+/// Enough to see whether a cron expression means what was meant.
+const TIMES_SHOWN: usize = 5;
 
 pub(super) async fn status(args: &ClientArgs) -> Outcome {
     let reply = Client::new(args)?.get("/sync/status").await?;
@@ -140,15 +146,54 @@ pub(super) async fn schedule(args: &ScheduleArgs) -> Outcome {
     let client = Client::new(&args.client)?;
     let reply = match &args.change {
         None | Some(ScheduleChange::Show) => client.get(path).await?,
-        Some(ScheduleChange::Reset) => client.send_empty(Method::DELETE, path).await?,
-        Some(ScheduleChange::Set { interval }) => {
-            if interval.subsec_nanos() != 0 {
+        Some(ScheduleChange::Reset { if_match }) => {
+            client.only_if(if_match.as_deref()).send_empty(Method::DELETE, path).await?
+        }
+        Some(ScheduleChange::Set { interval, cron, time_zone, if_match }) => {
+            if interval.is_some_and(|interval| interval.subsec_nanos() != 0) {
                 return Err(Failure::new(Exit::Usage, "the interval must be whole seconds"));
             }
-            client.send_json(Method::PUT, path, &ScheduleBody { interval_sec: interval.as_secs() }).await?
+            let interval_sec = interval.map(|interval| interval.as_secs());
+            let body = ScheduleBody { interval_sec, cron: cron.clone(), time_zone: time_zone.clone() };
+            client.only_if(if_match.as_deref()).send_json(Method::PUT, path, &body).await?
         }
     };
-    answer(&args.client, &reply, |schedule: Schedule| show::schedule(&schedule) + "\n")
+    let schedule: Schedule = reply.read()?;
+    let next = next_times(&schedule, Utc::now());
+    if !args.client.json {
+        print::out(&show::schedule_with_times(&schedule, &next))?;
+        return Ok(Exit::Done);
+    }
+    // Beside what the daemon answered: the tag, which came in a header, and what a person wants to see.
+    let mut value: serde_json::Value = reply.read()?;
+    value["etag"] = reply.tag.clone().into();
+    if !next.is_empty() {
+        value["next"] = serde_json::json!(next);
+    }
+    print::json(&value)?;
+    Ok(Exit::Done)
+}
+
+/// The next times of a cron expression. Worked out here: the reply has a tag, so it shows no passing time.
+fn next_times(schedule: &Schedule, now: DateTime<Utc>) -> Vec<DateTime<Utc>> {
+    let zone = schedule.time_zone.as_deref().and_then(|zone| zone.parse().ok());
+    let cron = schedule.cron.as_deref().zip(zone).and_then(|(text, zone)| Cron::new(text, zone).ok());
+    let Some(cron) = cron else { return Vec::new() };
+    std::iter::successors(Some(cron.next(now)), |at| Some(cron.next(*at))).take(TIMES_SHOWN).collect()
+}
+
+pub(super) async fn log_level(args: &LogLevelArgs) -> Outcome {
+    let path = "/log/level";
+    let client = Client::new(&args.client)?;
+    let reply = match &args.level {
+        Some(level) => {
+            let body = crate::api::log_level_body(level.clone(), args.duration);
+            client.send_json(Method::PUT, path, &body).await?
+        }
+        None if args.reset => client.send_empty(Method::DELETE, path).await?,
+        None => client.get(path).await?,
+    };
+    answer(&args.client, &reply, |level: LogLevel| show::log_level(&level) + "\n")
 }
 
 pub(super) async fn history(args: &HistoryArgs) -> Outcome {

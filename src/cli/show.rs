@@ -9,7 +9,7 @@ use crate::api::wire::{Health, Paused, RunAccepted, Runs};
 use crate::engine::Levels;
 use crate::history::{RunRecord, RunState};
 use crate::schedule::Pause;
-use crate::supervisor::{Reachability, ReloadOutcome, Schedule, ScheduleOrigin, Status};
+use crate::supervisor::{Backoff, LogLevel, Origin, Reachability, ReloadOutcome, Schedule, Status};
 
 /// `status`: what is going on, what is wrong, what comes next.
 pub(super) fn status(status: &Status) -> String {
@@ -23,13 +23,13 @@ pub(super) fn status(status: &Status) -> String {
     }
     row("last run", last_run(status));
     row("next run", status.next_run.map_or_else(|| "none is due".to_owned(), time));
-    row("interval", schedule(&status.schedule));
+    row(if status.schedule.cron.is_some() { "cron" } else { "interval" }, schedule(&status.schedule));
+    if status.log_level.origin == Origin::Api {
+        row("log level", log_level(&status.log_level));
+    }
     for source in &status.sources {
         let success = source.last_success.map_or_else(|| "never".to_owned(), time);
-        let failures = match source.consecutive_failures {
-            0 => String::new(),
-            failures => format!("; failed runs since then: {failures}"),
-        };
+        let failures = source.backoff.as_ref().map_or_else(String::new, backoff);
         let text = format!("{}; last success {success}{failures}", database(&source.reachability));
         row(&format!("source {}", source.name), text);
     }
@@ -102,16 +102,44 @@ pub(super) fn paused(paused: &Paused) -> String {
 fn pause_words(pause: &Pause) -> String {
     let until = pause.until.map_or_else(String::new, |until| format!(" until {}", time(until)));
     let reason = pause.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
-    format!("since {}{until}{reason}", time(pause.since))
+    let actor = pause.actor.as_ref().map_or_else(String::new, |actor| format!(" by {actor}"));
+    format!("since {}{until}{actor}{reason}", time(pause.since))
 }
 
-/// `30 s (set by the configuration)`.
+fn backoff(backoff: &Backoff) -> String {
+    let attempt = backoff.next_attempt.map_or_else(String::new, |at| format!(", next attempt {}", time(at)));
+    let (failures, side, class) = (backoff.consecutive_failures, &backoff.side, &backoff.class);
+    format!("; failed runs since then: {failures} ({side}: {class}{attempt})")
+}
+
+/// `30 s (from the configuration)`, or `*/5 * * * * in UTC (from the configuration)`.
 pub(super) fn schedule(schedule: &Schedule) -> String {
     let origin = match schedule.origin {
-        ScheduleOrigin::File => "from the configuration",
-        ScheduleOrigin::Api => "overridden; \"rbac-sync schedule reset\" gives the configured one again",
+        Origin::File => "from the configuration",
+        Origin::Api => "overridden; \"rbac-sync schedule reset\" gives the configured one again",
     };
-    format!("{} s ({origin})", schedule.interval_sec)
+    match (&schedule.cron, &schedule.time_zone, schedule.interval_sec) {
+        (Some(cron), Some(zone), _) => format!("{cron} in {zone} ({origin})"),
+        (_, _, Some(seconds)) => format!("{seconds} s ({origin})"),
+        _ => format!("not known ({origin})"),
+    }
+}
+
+/// `schedule`: with the next times of a cron expression.
+pub(super) fn schedule_with_times(of: &Schedule, next: &[DateTime<Utc>]) -> String {
+    let times: String = next.iter().map(|at| format!("next  {} UTC\n", time(*at))).collect();
+    format!("{}\n{times}", schedule(of))
+}
+
+/// `info (from the configuration)`.
+pub(super) fn log_level(level: &LogLevel) -> String {
+    match level.until {
+        Some(until) => {
+            let again = "\"rbac-sync log-level --reset\" gives the configured one again";
+            format!("{} until {} (overridden; {again})", level.level, time(until))
+        }
+        None => format!("{} (from the configuration)", level.level),
+    }
 }
 
 /// `run` without `--wait`: IDs only, for scripts.
@@ -241,6 +269,7 @@ mod tests {
 
     use super::*;
     use crate::api::testing::{at, record, snapshot};
+    use crate::history::Actor;
     use crate::supervisor::Running;
 
     #[test]
@@ -250,8 +279,21 @@ mod tests {
         status_now.running =
             vec![Running { run_id: record(1).run_id, source: "main".into(), started: at(1), processed: 7 }];
         status_now.paused = true;
-        status_now.pause =
-            Some(Pause { reason: Some("upgrade".into()), actor: None, since: at(0), until: Some(at(60)) });
+        status_now.pause = Some(Pause {
+            reason: Some("upgrade".into()),
+            actor: Some(Actor::named("uid 0")),
+            since: at(0),
+            until: Some(at(60)),
+        });
+        status_now.schedule.cron = Some("*/5 * * * *".into());
+        status_now.schedule.time_zone = Some("Asia/Seoul".into());
+        status_now.log_level = LogLevel { level: "debug".into(), origin: Origin::Api, until: Some(at(60)) };
+        status_now.sources[0].backoff = Some(Backoff {
+            consecutive_failures: 3,
+            next_attempt: Some(at(20)),
+            side: "source".into(),
+            class: "transient".into(),
+        });
         status_now.target = Reachability { reachable: Some(false), error: Some("refused".into()), since: Some(at(9)) };
         status_now.config.last_reload_successful = false;
         status_now.config.errors = vec!["rbac-sync.toml:3:1: unknown key \"intervall\"".into()];

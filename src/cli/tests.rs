@@ -42,7 +42,11 @@ fn wrong_usage_is_2_and_help_and_version_are_0() {
     assert_eq!(exit("rbac-sync run --help"), Exit::Done);
     for wrong in [
         "frobnicate",
-        "log-level",
+        "log-level debug --reset",
+        "log-level --for 5m",
+        "log-level debug --for soon",
+        "schedule set 30s --cron @daily",
+        "schedule set 30s --time-zone UTC",
         "run --mode fast",
         "run --wait soon",
         "pause --for never",
@@ -128,6 +132,7 @@ async fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::History(args) => remote::history(&args).await,
         Command::Reload(args) => remote::reload(&args).await,
         Command::Health(args) => remote::health(&args).await,
+        Command::LogLevel(args) => remote::log_level(&args).await,
         Command::Verify(args) => remote::verify(&args).await,
         Command::Check(args) => super::check::run(&args).await,
         other => panic!("not a client command: {other:?}"),
@@ -197,9 +202,21 @@ async fn refusals_have_their_exit_codes() {
 #[tokio::test]
 async fn schedule_pause_and_resume_change_the_daemon() {
     let daemon = Daemon::start().await;
-    assert_eq!(daemon.json("schedule set 30s").await, json!({"interval_sec": 30, "origin": "api"}));
+    let seen = daemon.json("schedule").await["etag"].as_str().expect("a tag").to_owned();
+    let set = daemon.json(&format!("schedule set 30s --if-match {seen}")).await;
+    assert_eq!((&set["interval_sec"], &set["origin"]), (&json!(30), &json!("api")));
+    let (exit, _, err) = daemon.client(&format!("schedule reset --if-match {}", seen.trim_matches('"'))).await;
+    assert_eq!(exit, Exit::Busy, "{err}");
     let (_, out, _) = daemon.client("schedule").await;
     assert!(out.starts_with("30 s (overridden"), "{out}");
+    let (_, out, _) = daemon.client("schedule set --cron @hourly --time-zone Asia/Seoul").await;
+    assert!(out.starts_with("@hourly in Asia/Seoul (overridden"), "{out}");
+    assert_eq!(
+        out.lines().filter(|line| line.starts_with("next  ") && line.ends_with(":00:00 UTC")).count(),
+        5,
+        "{out}"
+    );
+    assert_eq!(daemon.json("schedule").await["next"].as_array().map(Vec::len), Some(5));
     assert_eq!(daemon.client("schedule reset").await.1, "5 s (from the configuration)\n");
     let (exit, out, _) = daemon.client("pause --reason upgrade --for 2h").await;
     assert_eq!(
@@ -207,6 +224,17 @@ async fn schedule_pause_and_resume_change_the_daemon() {
         (Exit::Done, "paused since 2026-11-24 00:01:40 until 2026-11-24 02:01:40: upgrade\n")
     );
     assert_eq!(daemon.client("resume").await.1, "not paused\n");
+}
+
+#[tokio::test]
+async fn the_log_level_changes_for_a_while() {
+    let daemon = Daemon::start().await;
+    assert_eq!(daemon.client("log-level").await.1, "info (from the configuration)\n");
+    let (_, out, _) = daemon.client("log-level debug --for 15m").await;
+    assert!(out.starts_with("debug until 2026-11-24 00:16:40 (overridden"), "{out}");
+    assert_eq!(daemon.json("log-level").await["origin"], "api");
+    assert_eq!(daemon.client("log-level loud").await.0, Exit::Usage);
+    assert_eq!(daemon.client("log-level --reset").await.1, "info (from the configuration)\n");
 }
 
 #[tokio::test]

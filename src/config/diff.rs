@@ -63,6 +63,7 @@ mod tests {
     use super::*;
     use crate::config::keys::KEYS;
     use crate::config::{Deletes, HttpConfig, LogFormat, Secret, SourceName, describe, endpoint};
+    use crate::schedule::{Cron, Plan};
 
     fn config() -> Config {
         let text = "[[source]]\nname='main'\nurl='postgres://u@h/a'\ntime_zone='UTC'\n\
@@ -73,12 +74,19 @@ mod tests {
         crate::config::load(&path, &crate::config::Environment::default()).unwrap().config
     }
 
+    fn cron(text: &str) -> Plan {
+        Plan::Cron(Cron::new(text, chrono_tz::UTC).unwrap().into())
+    }
+
     /// Changes the value behind one key.
     fn change(config: &mut Config, key: &str) {
         let source = &mut config.sources[0];
         let http = config.http.as_mut().unwrap();
         match key {
-            "schedule.interval" => config.interval = Duration::from_secs(9),
+            "schedule.interval" => config.schedule.plan = Plan::Interval(Duration::from_secs(9)),
+            "schedule.cron" => config.schedule.plan = cron("*/9 * * * *"),
+            "schedule.time_zone" => config.schedule.time_zone = chrono_tz::Asia::Seoul,
+            "schedule.jitter" => config.schedule.jitter = Duration::from_secs(9),
             "source.url" => source.endpoint = endpoint::parse("postgres://u@h/a?sslmode=require").unwrap(),
             "source.password" => source.endpoint.password = Some(Secret::new("x")),
             "source.time_zone" => source.time_zone = chrono_tz::Asia::Seoul,
@@ -111,16 +119,26 @@ mod tests {
                 continue;
             }
             let path = key.path.trim_end_matches("_file").trim_end_matches("_credential");
-            let mut new = config();
+            let (mut old, mut new) = (config(), config());
+            if path == "schedule.cron" {
+                (old.schedule.plan, new.schedule.plan) = (cron("* * * * *"), cron("* * * * *"));
+            }
             change(&mut new, path);
             let expected = vec![path.replace("source.", "source.main.")];
-            let changes = diff(&config(), &new);
+            let changes = diff(&old, &new);
             let (named, other) = match key.effect {
                 Effect::Hot => (changes.hot, changes.restart_required),
                 Effect::Restart => (changes.restart_required, changes.hot),
             };
             assert_eq!((named, other), (expected, Vec::new()), "{}", key.path);
         }
+    }
+
+    #[test]
+    fn an_interval_that_becomes_a_cron_expression_changes_both_keys() {
+        let (old, mut new) = (config(), config());
+        new.schedule.plan = cron("*/9 * * * *");
+        assert_eq!(diff(&old, &new).hot, ["schedule.interval", "schedule.cron"]);
     }
 
     #[test]

@@ -48,9 +48,15 @@ pub(super) fn source_leaves(source: &SourceConfig) -> Vec<Leaf<'_>> {
 
 /// All other keys; those of `http` only if there is one.
 pub(super) fn leaves(config: &Config) -> Vec<Leaf<'_>> {
-    let target = &config.target;
+    let (plan, target) = (&config.schedule.plan, &config.target);
     let mut leaves = vec![
-        shown("schedule.interval", duration(config.interval)),
+        shown(
+            "schedule.interval",
+            plan.interval_sec().map(|seconds| duration(std::time::Duration::from_secs(seconds))),
+        ),
+        shown("schedule.cron", plan.cron().map(|cron| cron.text().to_owned())),
+        shown("schedule.time_zone", config.schedule.time_zone.name()),
+        shown("schedule.jitter", duration(config.schedule.jitter)),
         url("target.url", &target.endpoint),
         secret("target.password", target.endpoint.password.as_ref()),
         shown(

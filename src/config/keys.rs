@@ -70,6 +70,9 @@ const fn key(
 #[rustfmt::skip] // one key a line is what makes this a table
 pub const KEYS: &[Key] = &[
     key("schedule.interval", "1s to 24h, or whole seconds as a number", "5s", FileOrVariable, Hot, "time between the starts of two scheduled runs"),
+    key("schedule.cron", "a cron expression of five fields, or six with seconds first", "none", FileOrVariable, Hot, "when runs are due, instead of an interval"),
+    key("schedule.time_zone", "a name such as Asia/Seoul", "the host's zone", FileOrVariable, Hot, "the zone of cron expressions"),
+    key("schedule.jitter", "0s to 24h, or whole seconds as a number", "0s", FileOrVariable, Hot, "the longest random delay of each scheduled run"),
     key("source.name", "1 to 32 of a-z, 0-9 and -, unique", "required", File, Hot, "the archive's name, the key of its state in the target"),
     key("source.url", "a postgres:, mysql:, mariadb: or sqlite: URL", "required", FileOrVariable, Hot, "the archive's database"),
     key("source.password_file", "an absolute path", "none", FileOrVariable, Hot, "file that holds the login's password"),

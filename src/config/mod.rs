@@ -24,6 +24,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::schedule::Plan;
 pub use diff::{Changes, diff};
 pub use effective::describe;
 pub use environment::Environment;
@@ -31,6 +32,7 @@ pub use keys::{Effect, Given, KEYS, Key};
 pub use load::{Loaded, load};
 pub use problem::Problem;
 pub use secret::Secret;
+pub(crate) use values::{filter as log_filter, zone};
 pub use watch::watch;
 
 /// Where the packaged daemon looks for its configuration.
@@ -41,8 +43,8 @@ pub const DEFAULT_SOCKET: &str = "/run/rbac-sync/control.sock";
 /// Everything that the daemon was told, validated.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Time between the starts of two scheduled runs, 1 s to 24 h.
-    pub interval: Duration,
+    /// When scheduled runs are due.
+    pub schedule: ScheduleConfig,
     /// The archives, in the order of the file; never empty, names are unique.
     pub sources: Vec<SourceConfig>,
     /// The RBAC database.
@@ -57,6 +59,17 @@ pub struct Config {
     pub log: LogConfig,
     /// File for node_exporter's textfile collector.
     pub metrics_textfile: Option<PathBuf>,
+}
+
+/// When scheduled runs are due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleConfig {
+    /// An interval, or a cron expression.
+    pub plan: Plan,
+    /// The zone of cron expressions, also of those set through the API without one.
+    pub time_zone: chrono_tz::Tz,
+    /// The longest random delay of each due time.
+    pub jitter: Duration,
 }
 
 /// The name of a source, `[a-z0-9-]{1,32}`: the key of its state in the target.

@@ -29,6 +29,15 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// `line 3`, or the name of the variable.
+    pub(super) fn whereabouts(&self) -> String {
+        match (&self.variable, self.position) {
+            (Some(variable), _) => variable.clone(),
+            (None, Some((line, _))) => format!("line {line}"),
+            (None, None) => self.origin.display().to_string(),
+        }
+    }
+
     /// A problem at this place; an empty key means that there is none.
     pub(super) fn problem(&self, key: &str, message: impl AsRef<str>) -> Problem {
         let message = message.as_ref();
@@ -231,7 +240,9 @@ mod tests {
     fn an_unknown_key_gets_its_position_a_suggestion_and_the_valid_keys() {
         assert_eq!(
             errors("[schedule]\n  intervall = 1\n"),
-            ["f:2:3: unknown key `intervall`; did you mean `interval`? (valid of `schedule`: interval)"]
+            [
+                "f:2:3: unknown key `intervall`; did you mean `interval`? (valid of `schedule`: interval, cron, time_zone, jitter)"
+            ]
         );
         let top = errors("[shedule]\n");
         assert!(top[0].starts_with("f:1:2: unknown key `shedule`; did you mean `schedule`?"), "{top:?}");

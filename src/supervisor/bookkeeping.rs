@@ -70,9 +70,9 @@ impl<O: Outside> Supervisor<O> {
                 }),
             });
         }
-        let before = self.interval();
-        self.intent.loaded(remembered.control, self.config.interval);
-        self.interval_may_differ(before);
+        let before = self.plan();
+        self.intent.loaded(remembered.control, &self.config.schedule.plan);
+        self.plan_may_differ(&before);
         self.history.merge(remembered.runs);
         self.residents.set(remembered.sources);
         self.residents.tell(&self.config);

@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
-use super::{Schedule, Snapshot};
+use super::{LogLevel, Schedule, Snapshot};
 use crate::config::SourceName;
 use crate::engine::Mode;
 use crate::history::{Actor, RunRecord, Trigger};
-use crate::schedule::Pause;
+use crate::schedule::{Pause, Plan};
 
 /// Requests that wait for the supervisor at the most; past it the front end answers "busy".
 pub(crate) const QUEUE: usize = 64;
@@ -47,6 +47,24 @@ pub struct PauseRequest {
     pub duration: Option<Duration>,
 }
 
+/// A change of the schedule that somebody wants.
+#[derive(Clone, Debug, Default)]
+pub struct ScheduleRequest {
+    /// Overrides that of the file; `None` gives the file's again.
+    pub plan: Option<Plan>,
+    /// Only if the schedule in effect has one of these tags (see [`Schedule::tag`]); `None`: in any case.
+    pub expected: Option<Vec<String>>,
+}
+
+/// A log level that somebody wants for a while.
+#[derive(Clone, Debug)]
+pub struct LogRequest {
+    /// A level or a filter per module, checked.
+    pub level: String,
+    /// Ends by itself after this time.
+    pub duration: Duration,
+}
+
 /// Why a request was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
@@ -65,6 +83,9 @@ pub enum Denied {
     /// The run that waits differs from the wanted one, so that joining it would not do what was asked.
     #[error("another run with different options is already queued")]
     QueueTaken,
+    /// The schedule is not the one that the asker saw.
+    #[error("somebody has changed the schedule meanwhile: read it again, then decide")]
+    ScheduleChanged,
     /// Another daemon serves the target, and says so of itself.
     #[error("standby: another daemon serves this target ({0}); ask that one")]
     Standby(String),
@@ -123,8 +144,10 @@ pub enum Command {
     Pause(PauseRequest, oneshot::Sender<Result<Pause, Denied>>),
     /// Start scheduled runs again.
     Resume(oneshot::Sender<Result<(), Denied>>),
-    /// Override the interval of the file, or (`None`) give the file's value again.
-    SetInterval(Option<Duration>, oneshot::Sender<Result<Schedule, Denied>>),
+    /// Override the schedule of the file, or give the file's again.
+    SetSchedule(ScheduleRequest, oneshot::Sender<Result<Schedule, Denied>>),
+    /// Override the log level of the file for a while, or (`None`) give the file's again.
+    SetLogLevel(Option<LogRequest>, oneshot::Sender<Result<LogLevel, Denied>>),
     /// Read the configuration again.
     Reload(ReloadTrigger, oneshot::Sender<Result<ReloadOutcome, Denied>>),
 }
@@ -215,13 +238,20 @@ impl Handle {
         self.ask(Command::Resume).await
     }
 
-    /// Overrides the interval of the file, or gives it back with `None`. The caller has checked the
-    /// range.
+    /// Overrides the schedule of the file, or gives it back. The caller has checked the range.
+    ///
+    /// # Errors
+    /// [`Denied::Busy`], [`Denied::Stopping`], [`Denied::ScheduleChanged`].
+    pub async fn set_schedule(&self, request: ScheduleRequest) -> Result<Schedule, Denied> {
+        self.ask(|reply| Command::SetSchedule(request, reply)).await
+    }
+
+    /// Overrides the log level of the file for a while, or gives it back with `None`.
     ///
     /// # Errors
     /// [`Denied::Busy`], [`Denied::Stopping`].
-    pub async fn set_interval(&self, interval: Option<Duration>) -> Result<Schedule, Denied> {
-        self.ask(|reply| Command::SetInterval(interval, reply)).await
+    pub async fn set_log_level(&self, request: Option<LogRequest>) -> Result<LogLevel, Denied> {
+        self.ask(|reply| Command::SetLogLevel(request, reply)).await
     }
 
     /// Reads the configuration again and answers when that is over.

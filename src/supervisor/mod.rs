@@ -19,6 +19,7 @@ mod command;
 mod intent;
 mod lane;
 mod link;
+mod log_level;
 mod operator;
 mod outside;
 mod publish;
@@ -44,10 +45,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub use command::{Admitted, Command, Denied, Handle, Order, PauseRequest, ReloadOutcome, ReloadTrigger, RunRequest};
+pub use command::{
+    Admitted, Command, Denied, Handle, LogRequest, Order, PauseRequest, ReloadOutcome, ReloadTrigger, RunRequest,
+    ScheduleRequest,
+};
 pub(crate) use outside::{Outside, World};
 pub use snapshot::{
-    ConfigStatus, LastResult, Reachability, Running, Schedule, ScheduleOrigin, Snapshot, SourceStatus, Status,
+    Backoff, ConfigStatus, LastResult, LogLevel, Origin, Reachability, Running, Schedule, Snapshot, SourceStatus,
+    Status,
 };
 
 use crate::config::{Config, Loaded, SourceName};
@@ -57,6 +62,8 @@ use crate::metrics::Metrics;
 use intent::Intent;
 use lane::Lane;
 use link::Link;
+use log_level::LogOverride;
+use operator::Gap;
 use outside::Opened;
 use reload::{Proposal, Reloads};
 use residents::Residents;
@@ -67,7 +74,8 @@ use standby::Release;
 pub(crate) const DRAIN: Duration = Duration::from_secs(60);
 /// How often the counts of a run under way are published.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
-/// The end of a pause is a time of day, and the clock on the wall may be set: look at least this often.
+/// The end of a pause and a cron expression are times of day, and the clock on the wall may be set: look at
+/// least this often.
 const WALL_CLOCK_EVERY: Duration = Duration::from_secs(30);
 /// node_exporter is scraped every 15 s at the most often.
 const TEXTFILE_EVERY: Duration = Duration::from_secs(15);
@@ -122,6 +130,8 @@ struct Supervisor<O: Outside> {
     config_hash: String,
     config_status: ConfigStatus,
     intent: Intent,
+    gap: Gap,
+    log_override: Option<LogOverride>,
     /// In the order of the configuration; behind them those that leave.
     lanes: Vec<Lane<O::Source>>,
     link: Link<O::Target>,
@@ -182,7 +192,8 @@ impl<O: Outside> Supervisor<O> {
     ) -> Self {
         let (now, started) = (Instant::now(), outside.now());
         let config = Arc::new(loaded.config);
-        let lane = |source: &_| Lane::new(Clone::clone(source), Arc::new(outside.source(source)), now);
+        let timing = || operator::timing(&outside, config.schedule.plan.clone(), config.schedule.jitter);
+        let lane = |source: &_| Lane::new(Clone::clone(source), Arc::new(outside.source(source)), &timing());
         let lanes: Vec<_> = config.sources.iter().map(lane).collect();
         let link = Link::new(Arc::new(outside.target(&config.target)), now);
         let config_status = ConfigStatus {
@@ -200,6 +211,8 @@ impl<O: Outside> Supervisor<O> {
             config_hash: loaded.hash,
             config_status,
             intent: Intent::default(),
+            gap: Gap::default(),
+            log_override: None,
             lanes,
             link,
             residents: Residents::default(),
@@ -255,6 +268,8 @@ impl<O: Outside> Supervisor<O> {
         let now = Instant::now();
         if self.drain_until.is_none() {
             self.end_pause_in_time();
+            self.end_log_level_in_time();
+            self.follow_the_clock();
             self.lanes.retain(|lane| !lane.leaving || lane.active.is_some());
             if self.link.opens_at().is_some_and(|at| at <= now) {
                 self.open_target();
@@ -287,7 +302,9 @@ impl<O: Outside> Supervisor<O> {
         at(self.drain_until);
         if self.drain_until.is_none() {
             at(self.link.opens_at());
-            at(self.lanes.iter().filter(|lane| self.may_run_on_schedule(lane)).map(|lane| lane.due).min());
+            at(self.lanes.iter().filter(|lane| self.may_run_on_schedule(lane)).map(|lane| lane.timer.due()).min());
+            at(self.lanes.iter().any(|lane| lane.timer.is_by_the_wall()).then(|| now + WALL_CLOCK_EVERY));
+            at(self.log_override.as_ref().map(|set| set.ends));
             at(self.pause_ends_in().map(|time| now + time.min(WALL_CLOCK_EVERY)));
             at((self.config.metrics_textfile.is_some() && !self.textfile.writing).then_some(self.textfile.due));
         }
@@ -317,9 +334,13 @@ impl<O: Outside> Supervisor<O> {
                 self.resume(&actor);
                 self.answer(reply, Ok(()));
             }
-            Command::SetInterval(interval, reply) => {
-                let schedule = self.set_interval(interval, &actor);
-                self.answer(reply, Ok(schedule));
+            Command::SetSchedule(request, reply) => {
+                let schedule = self.set_schedule(request, &actor);
+                self.answer(reply, schedule);
+            }
+            Command::SetLogLevel(request, reply) => {
+                let level = self.set_log_level(request, &actor);
+                self.answer(reply, Ok(level));
             }
             Command::Reload(trigger, reply) => self.ask_reload(trigger, &actor, reply),
         }

@@ -50,7 +50,9 @@ pub(crate) trait Outside: Send + Sync + 'static {
     fn target(&self, config: &TargetConfig) -> Self::Target;
     /// The time of day.
     fn now(&self) -> DateTime<Utc>;
-    /// Applies `log.level`.
+    /// A random number from 0 to below 1.
+    fn chance(&self) -> f64;
+    /// Logs from now on by this level, or filter per module.
     fn set_log_level(&self, level: &str);
 
     /// Does one run.
@@ -112,6 +114,10 @@ impl Outside for World {
 
     fn now(&self) -> DateTime<Utc> {
         Utc::now()
+    }
+
+    fn chance(&self) -> f64 {
+        rand::random()
     }
 
     fn set_log_level(&self, level: &str) {

@@ -165,7 +165,7 @@ impl<O: Outside> Supervisor<O> {
         if loaded.config == *self.config {
             return Vec::new();
         }
-        let interval = self.interval();
+        let plan = self.plan();
         let old = std::mem::replace(&mut self.config, Arc::new(loaded.config));
         let new = self.config.clone();
         self.config_status.generation += 1;
@@ -173,12 +173,12 @@ impl<O: Outside> Supervisor<O> {
         self.config_status.restart_required = config::diff(&self.config_at_start, &new).restart_required;
 
         if new.log.level != old.log.level {
-            self.outside.set_log_level(&new.log.level);
+            self.configured_log_level(&new.log.level);
         }
-        if self.intent.drop_outdated_override(new.interval) {
-            tracing::info!("the file has another interval: the one set through the API is over");
+        if self.intent.drop_outdated_override(&new.schedule.plan) {
+            tracing::info!("the file has another schedule: the one set through the API is over");
         }
-        self.interval_may_differ(interval);
+        self.plan_may_differ(&plan);
         self.history.set_keep(new.history_keep);
         self.textfile.due = Instant::now();
         if let Some(target) = target {
@@ -200,7 +200,7 @@ impl<O: Outside> Supervisor<O> {
                 (Some(lane), source) => {
                     Lane { config: config.clone(), source: source.unwrap_or(lane.source), leaving: false, ..lane }
                 }
-                (None, Some(source)) => Lane::new(config.clone(), source, Instant::now()),
+                (None, Some(source)) => Lane::new(config.clone(), source, &self.timing()),
                 (None, None) => unreachable!("a source without a lane is new, so the proposal brought it"),
             };
             self.lanes.push(lane);

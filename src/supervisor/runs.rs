@@ -1,6 +1,7 @@
 //! The supervisor at its main work: runs, the target they need, and the records they leave.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -15,6 +16,10 @@ use super::{Admitted, Denied, Done, RunRequest, Supervisor};
 use crate::config::SourceName;
 use crate::engine::{Class, Error, Levels, RunReport, Settings, Side};
 use crate::history::{Actor, RunRecord, Trigger};
+use crate::schedule::Moment;
+
+/// The longest interval there is. A run before a weekend without runs gets no larger share of it.
+const LONGEST_GAP: Duration = Duration::from_secs(86_400);
 
 impl<O: Outside> Supervisor<O> {
     // Requests.
@@ -57,17 +62,16 @@ impl<O: Outside> Supervisor<O> {
         if !self.link.is_open() {
             return;
         }
-        let (now, interval) = (Instant::now(), self.interval());
         for index in 0..self.lanes.len() {
-            let scheduled = self.may_run_on_schedule(&self.lanes[index]);
-            if let Some(ticket) = self.lanes[index].next(now, scheduled, interval) {
+            let (timing, scheduled) = (self.timing(), self.may_run_on_schedule(&self.lanes[index]));
+            if let Some(ticket) = self.lanes[index].next(&timing, scheduled) {
                 self.start_run(index, ticket);
             }
         }
     }
 
     fn start_run(&mut self, index: usize, ticket: Ticket) {
-        let interval = self.interval();
+        let gap = self.gap().min(LONGEST_GAP);
         let lane = &mut self.lanes[index];
         let name = lane.config.name.clone();
         let pace = lane.config.pace;
@@ -76,7 +80,7 @@ impl<O: Outside> Supervisor<O> {
             mode: ticket.mode,
             dry_run: ticket.dry_run,
             allow_deletes: ticket.allow_deletes,
-            sweep_budget: interval.mul_f64(pace.sweep_percent / 100.0),
+            sweep_budget: gap.mul_f64(pace.sweep_percent / 100.0),
             scan_percent: scheduled.then_some(pace.scan_percent),
             ..Settings::new(&lane.config, &self.config.target)
         };
@@ -105,8 +109,8 @@ impl<O: Outside> Supervisor<O> {
             lane.config.name == *source && lane.active.as_ref().is_some_and(|active| active.ticket.run_id == run)
         };
         let index = self.lanes.iter().position(is_it).expect("a lane stays until its run has ended");
-        let interval = self.interval();
-        let (now, at) = (Instant::now(), self.outside.now());
+        let timing = self.timing();
+        let Moment { now, at } = timing.moment;
         let lane = &mut self.lanes[index];
         let active = lane.active.take().expect("found by its active run");
         lane.slots.end();
@@ -117,7 +121,7 @@ impl<O: Outside> Supervisor<O> {
             error: Some(Error::new(Side::Run, Class::Transient, "the run panicked; see the log for where")),
         });
         let error = report.error.as_ref();
-        lane.ended(&active.ticket, error, now, at, interval);
+        lane.ended(&active.ticket, error, &timing);
         lane.verified_since = report.verified_since.or(lane.verified_since);
         let same_target = active.link == self.link.number;
         match error {

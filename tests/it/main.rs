@@ -33,6 +33,7 @@ mod privacy;
 mod refusals;
 mod reload;
 mod restores;
+mod schedule;
 mod sources;
 mod standby;
 mod systemd;
