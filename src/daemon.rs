@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, App, Listener};
 use crate::config::{self, Config, Environment, Loaded, Problem};
-use crate::history::Actor;
+use crate::history::{Actor, Via};
 use crate::metrics::Metrics;
 use crate::signal::Signals;
 use crate::supervisor::{self, Handle, ReloadTrigger, World};
@@ -112,7 +112,7 @@ async fn bind(config: &Config) -> Result<Vec<Listener>, Failure> {
 
 /// Reloads whenever the file has changed.
 async fn follow(mut changes: mpsc::Receiver<()>, handle: Handle) {
-    let handle = handle.by(Actor::file());
+    let handle = handle.by(Actor::file(), Via::File);
     while changes.recv().await.is_some() {
         // A refused configuration is logged where it is refused.
         if let Err(denied) = handle.reload(ReloadTrigger::File).await {

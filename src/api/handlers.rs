@@ -19,7 +19,7 @@ use super::Peer;
 use super::input::{self, Query};
 use super::problem::{Kind, Problem};
 use super::router::{Front, Reply};
-use super::wire::{Cancelled, ConfigReply, Live, Paused, RunAccepted, RunOf, Runs};
+use super::wire::{Audit, Cancelled, ConfigReply, Live, Paused, RunAccepted, RunOf, Runs};
 use crate::config::SourceName;
 use crate::engine::Mode;
 use crate::history::{RunRecord, Trigger};
@@ -40,7 +40,7 @@ pub(super) struct Call<'a> {
 impl Call<'_> {
     /// The supervisor, asked in the name of the peer.
     fn handle(&self) -> Handle {
-        self.front.app.handle.by(self.peer.actor())
+        self.front.app.handle.by(self.peer.actor(), self.peer.via())
     }
 }
 
@@ -170,6 +170,12 @@ pub(super) fn history(call: &Call<'_>) -> Answer {
     let limit = call.query.limit()?;
     let runs = call.snapshot.history.iter().take(limit).cloned().collect();
     Ok(json_reply(StatusCode::OK, &Runs { runs }))
+}
+
+pub(super) fn audit(call: &Call<'_>) -> Answer {
+    let limit = call.query.limit()?;
+    let changes = call.snapshot.changes.iter().take(limit).cloned().collect();
+    Ok(json_reply(StatusCode::OK, &Audit { changes }))
 }
 
 pub(super) fn health(call: &Call<'_>) -> Answer {

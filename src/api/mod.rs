@@ -30,7 +30,7 @@ pub use input::{duration, pause_body};
 pub use listen::Listener;
 pub use serve::serve;
 
-use crate::history::Actor;
+use crate::history::{Actor, Via};
 use crate::metrics::Metrics;
 use crate::supervisor::Handle;
 
@@ -59,6 +59,13 @@ impl Peer {
     /// Who asks, as far as the listener knows.
     pub(super) fn actor(self) -> Actor {
         Actor::named(self.listener())
+    }
+
+    pub(super) fn via(self) -> Via {
+        match self {
+            Self::Unix => Via::Socket,
+            Self::Tcp { remote } => Via::Http(remote),
+        }
     }
 
     /// The name of the listener in metrics and in the log.

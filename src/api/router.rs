@@ -42,6 +42,7 @@ pub(super) enum Route<'a> {
     Pause,
     Resume,
     History,
+    Audit,
     Health,
     Live,
     Ready,
@@ -64,6 +65,7 @@ impl<'a> Route<'a> {
             (Some("sync"), Some("pause"), None, _) => Self::Pause,
             (Some("sync"), Some("resume"), None, _) => Self::Resume,
             (Some("sync"), Some("history"), None, _) => Self::History,
+            (Some("sync"), Some("audit"), None, _) => Self::Audit,
             (Some("health"), None, ..) => Self::Health,
             (Some("health"), Some("live"), None, _) => Self::Live,
             (Some("health"), Some("ready"), None, _) => Self::Ready,
@@ -85,6 +87,7 @@ impl<'a> Route<'a> {
             Self::Pause => "/sync/pause",
             Self::Resume => "/sync/resume",
             Self::History => "/sync/history",
+            Self::Audit => "/sync/audit",
             Self::Health => "/health",
             Self::Live => "/health/live",
             Self::Ready => "/health/ready",
@@ -107,7 +110,7 @@ impl<'a> Route<'a> {
     fn query_key(self, method: &Method) -> Option<&'static str> {
         match self {
             Self::Run | Self::RunById(_) => Some("wait"),
-            Self::History if method != Method::POST => Some("limit"),
+            Self::History | Self::Audit if method != Method::POST => Some("limit"),
             _ => None,
         }
     }
@@ -161,6 +164,7 @@ async fn dispatch(
         (Route::Pause, _) => handlers::pause(&call).await,
         (Route::Resume, _) => handlers::resume(&call).await,
         (Route::History, _) => handlers::history(&call),
+        (Route::Audit, _) => handlers::audit(&call),
         (Route::Health, _) => handlers::health(&call),
         (Route::Live, _) => handlers::live(&call),
         (Route::Ready, _) => handlers::ready(&call),
@@ -189,7 +193,15 @@ mod tests {
 
     #[test]
     fn a_pattern_is_the_path_of_its_route() {
-        for pattern in ["/sync/run", "/sync/cancel", "/sync/schedule", "/sync/pause", "/sync/resume", "/sync/history"] {
+        for pattern in [
+            "/sync/run",
+            "/sync/cancel",
+            "/sync/schedule",
+            "/sync/pause",
+            "/sync/resume",
+            "/sync/history",
+            "/sync/audit",
+        ] {
             assert_eq!(Route::of(pattern).map(Route::pattern), Some(pattern));
         }
         for pattern in ["/health", "/health/live", "/health/ready", "/metrics", "/config", "/config/reload"] {

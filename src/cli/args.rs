@@ -53,6 +53,8 @@ pub(super) enum Command {
     Schedule(ScheduleArgs),
     /// List ended runs, the newest first (times in UTC)
     History(HistoryArgs),
+    /// List who changed what beside runs: pauses, schedules, reloads; the newest first (times in UTC)
+    Audit(HistoryArgs),
     /// Read the configuration again
     Reload(ClientArgs),
     /// Say whether each part is well
@@ -241,7 +243,7 @@ pub(super) enum ScheduleChange {
 pub(super) struct HistoryArgs {
     #[command(flatten)]
     pub(super) client: ClientArgs,
-    /// Runs to list
+    /// How many to list
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(super) limit: u16,
 }

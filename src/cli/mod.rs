@@ -68,6 +68,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Resume(args) => on_one_core(remote::resume(&args)),
         Command::Schedule(args) => on_one_core(remote::schedule(&args)),
         Command::History(args) => on_one_core(remote::history(&args)),
+        Command::Audit(args) => on_one_core(remote::audit(&args)),
         Command::Reload(args) => on_one_core(remote::reload(&args)),
         Command::Health(args) => on_one_core(remote::health(&args)),
         Command::Verify(args) => on_one_core(remote::verify(&args)),

@@ -22,11 +22,7 @@ impl<O: Outside> Supervisor<O> {
         Schedule { interval_sec: interval.as_secs(), origin }
     }
 
-    pub(super) fn set_interval(&mut self, interval: Option<Duration>, actor: &Actor) -> Schedule {
-        tracing::info!(%actor, interval_sec = interval.map(|set| set.as_secs()), "{}", match interval {
-            Some(_) => "the interval is set",
-            None => "the interval is the file's again",
-        });
+    pub(super) fn set_interval(&mut self, interval: Option<Duration>) -> Schedule {
         let before = self.interval();
         self.intent.set_interval(interval, self.config.interval);
         self.interval_may_differ(before);
@@ -46,19 +42,11 @@ impl<O: Outside> Supervisor<O> {
         let length = request.duration.and_then(|length| TimeDelta::from_std(length).ok());
         let until = length.and_then(|length| since.checked_add_signed(length));
         let pause = Pause { reason: request.reason, actor: Some(actor), since, until };
-        tracing::info!(
-            actor = pause.actor.as_ref().map(Actor::as_str),
-            until = until.map(|until| until.to_rfc3339()),
-            "paused"
-        );
         self.intent.set_pause(Some(pause.clone()));
         pause
     }
 
-    pub(super) fn resume(&mut self, actor: &Actor) {
-        if self.intent.pause().is_some() {
-            tracing::info!(%actor, "resumed");
-        }
+    pub(super) fn resume(&mut self) {
         self.intent.set_pause(None);
     }
 

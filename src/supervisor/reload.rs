@@ -10,12 +10,12 @@ use futures_util::future::join_all;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
+use super::audit::Asker;
 use super::lane::Lane;
 use super::outside::Outside;
 use super::{Denied, Done, ReloadEdge, ReloadOutcome, ReloadTrigger, Supervisor};
 use crate::config::{self, Config, Loaded, SourceName};
 use crate::engine::{Class, Error, Side};
-use crate::history::Actor;
 
 /// The time that a database has to prove that it can be used: somebody waits for the outcome.
 const PROOF: Duration = Duration::from_secs(10);
@@ -29,6 +29,9 @@ type Reply = oneshot::Sender<Result<ReloadOutcome, Denied>>;
 pub(super) struct Reloads {
     under_way: Option<(ReloadTrigger, Vec<Reply>)>,
     next: Option<(ReloadTrigger, Vec<Reply>)>,
+    /// Those who gave the orders of the one under way, and of the next one.
+    askers: Vec<Asker>,
+    next_askers: Vec<Asker>,
 }
 
 /// A configuration that passed, with everything that it needs, connected.
@@ -80,11 +83,12 @@ async fn proved(side: Side, proof: impl Future<Output = Result<(), Error>>) -> R
 }
 
 impl<O: Outside> Supervisor<O> {
-    pub(super) fn ask_reload(&mut self, trigger: ReloadTrigger, actor: &Actor, reply: Reply) {
-        tracing::info!(%actor, trigger = %trigger.as_str(), "a reload is asked for");
+    pub(super) fn ask_reload(&mut self, trigger: ReloadTrigger, asker: Asker, reply: Reply) {
         if self.reloads.under_way.is_some() {
+            self.reloads.next_askers.push(asker);
             self.reloads.next.get_or_insert_with(|| (trigger, Vec::new())).1.push(reply);
         } else {
+            self.reloads.askers = vec![asker];
             self.begin_reload(trigger, vec![reply]);
         }
     }
@@ -102,14 +106,19 @@ impl<O: Outside> Supervisor<O> {
     pub(super) fn reload_ended(&mut self, result: Result<Option<Proposal<O>>, Vec<String>>) {
         // Without askers the daemon began to stop meanwhile.
         let Some((trigger, askers)) = self.reloads.under_way.take() else { return };
+        let (given_by, before) = (std::mem::take(&mut self.reloads.askers), self.config_status.generation);
         let outcome = match result {
             Ok(proposal) => self.accept(trigger, proposal),
             Err(errors) => self.refuse(trigger, errors),
         };
         self.metrics.reloaded(trigger, &outcome);
         let _ = self.edges.send(ReloadEdge::End);
-        askers.into_iter().for_each(|reply| self.answer(reply, Ok(outcome.clone())));
+        given_by.iter().for_each(|asker| self.note_reload(asker, &outcome, before));
+        for reply in askers {
+            self.answer(reply, Ok(outcome.clone()));
+        }
         if let Some((trigger, askers)) = self.reloads.next.take() {
+            self.reloads.askers = std::mem::take(&mut self.reloads.next_askers);
             self.begin_reload(trigger, askers);
         }
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::config::Config;
-use crate::history::RunRecord;
+use crate::history::{Change, RunRecord};
 use crate::schedule::Pause;
 
 /// Everything that a reader may ask for, of one moment.
@@ -20,6 +20,8 @@ pub struct Snapshot {
     pub config: Arc<Config>,
     /// Ended runs, newest first.
     pub history: Arc<Vec<Arc<RunRecord>>>,
+    /// Changes beside runs, newest first.
+    pub changes: Arc<Vec<Arc<Change>>>,
     /// Runs that wait, and runs under way with their counts so far.
     pub open_runs: Vec<RunRecord>,
 }

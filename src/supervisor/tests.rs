@@ -13,7 +13,7 @@ use crate::config::{
     Deletes, Dialect, Endpoint, LogConfig, LogFormat, MaxDeletes, Problem, SocketConfig, SourceConfig, TargetConfig,
 };
 use crate::engine::{Counts, Levels, Mode, Settings};
-use crate::history::Trigger;
+use crate::history::{Actor, Change, Trigger, Via};
 use crate::schedule::{Control, IntervalOverride, Pause};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -60,6 +60,7 @@ pub(crate) struct State {
     save_fails: bool,
     saved: Vec<Control>,
     recorded: Vec<Uuid>,
+    noted: Vec<Change>,
     file: Result<Loaded, Vec<Problem>>,
     load_takes: Duration,
     pub(crate) loads: usize,
@@ -96,6 +97,7 @@ impl Fake {
             save_fails: false,
             saved: Vec::new(),
             recorded: Vec::new(),
+            noted: Vec::new(),
             file: Ok(file("at start", config())),
             load_takes: Duration::ZERO,
             loads: 0,
@@ -225,7 +227,7 @@ impl Outside for Fake {
                 return Ok(Opened::Standby(holder.clone()));
             }
             let (control, runs) = (state.control.clone(), state.earlier.clone());
-            Ok(Opened::Active(Remembered { control, runs, sources: state.residents.clone() }))
+            Ok(Opened::Active(Remembered { control, runs, changes: Vec::new(), sources: state.residents.clone() }))
         })
     }
 
@@ -249,6 +251,11 @@ impl Outside for Fake {
 
     async fn record(&self, _: &String, record: &RunRecord, _: usize) -> Result<(), Error> {
         self.change(|state| state.recorded.push(record.run_id));
+        Ok(())
+    }
+
+    async fn note(&self, _: &String, change: &Change, _: usize) -> Result<(), Error> {
+        self.change(|state| state.noted.push(change.clone()));
         Ok(())
     }
 
@@ -979,4 +986,32 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(live_through(events));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_change_beside_runs_is_noted_with_its_actor_and_nothing_else_is() {
+    let fake = Fake::new();
+    let supervisor = started(&fake, config());
+    let ops = supervisor.handle.by(Actor::uid(1000), Via::Socket);
+    ops.resume().await.expect("allowed, and changes nothing");
+    ops.pause(PauseRequest { reason: Some("move".into()), duration: None }).await.unwrap();
+    ops.resume().await.unwrap();
+    ops.set_interval(Some(SECOND * 30)).await.unwrap();
+    ops.set_interval(Some(SECOND * 30)).await.unwrap();
+    assert_eq!(ops.cancel().await, Err(Denied::NothingToCancel));
+    ops.run(request(Mode::Delta)).await.unwrap();
+    ops.run(RunRequest { allow_deletes: true, ..request(Mode::Full) }).await.ok();
+    fake.change(|state| state.file = Ok(file("other", Config { history_keep: 7, ..config() })));
+    supervisor.handle.by(Actor::file(), Via::File).reload(ReloadTrigger::File).await.unwrap();
+    supervisor.handle.by(Actor::signal(), Via::Signal).reload(ReloadTrigger::Signal).await.unwrap();
+    fake.until(|state| state.noted.iter().any(|change| change.action == "reload")).await;
+    let noted = fake.see(|state| state.noted.clone());
+    let words: Vec<_> =
+        noted.iter().map(|change| format!("{} {} {}", change.actor, change.via, change.action)).collect();
+    let without_run: Vec<_> = words.iter().map(String::as_str).filter(|words| !words.ends_with("run")).collect();
+    let by = "uid 1000 socket";
+    let expected = [&format!("{by} pause"), &format!("{by} resume"), &format!("{by} schedule"), "file file reload"];
+    assert_eq!(without_run, expected);
+    let shown = supervisor.handle.snapshot().changes.clone();
+    assert_eq!(shown.iter().map(|change| change.change_id).max(), noted.iter().map(|change| change.change_id).max());
 }
