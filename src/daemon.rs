@@ -73,6 +73,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Failur
     let mut edges = JoinSet::new();
     edges.spawn(signals.forward(handle.clone(), stop.clone()));
     edges.spawn(follow(changes, handle.clone()));
+    edges.spawn(api::follow_certificates(handle.clone()));
     let mut reporting = JoinSet::new();
     if systemd::is_listening() {
         reporting.spawn(systemd::report(handle, supervisor.pulse, end.clone()));

@@ -22,7 +22,7 @@ use super::router::{Front, Reply};
 use super::wire::{Audit, Cancelled, ConfigReply, Live, Paused, RunAccepted, RunOf, Runs};
 use crate::config::SourceName;
 use crate::engine::Mode;
-use crate::history::{RunRecord, Trigger};
+use crate::history::{Actor, RunRecord, Trigger};
 use crate::supervisor::{Denied, Handle, ReloadTrigger, RunRequest, Snapshot};
 
 /// Time for the supervisor to answer a command.
@@ -32,15 +32,16 @@ const COMMAND_TIME: Duration = Duration::from_secs(30);
 pub(super) struct Call<'a> {
     pub(super) front: &'a Front,
     pub(super) peer: Peer,
+    pub(super) actor: &'a Actor,
     pub(super) snapshot: &'a Snapshot,
     pub(super) query: Query<'a>,
     pub(super) body: Bytes,
 }
 
 impl Call<'_> {
-    /// The supervisor, asked in the name of the peer.
+    /// The supervisor, asked in the name of whoever sent the request.
     fn handle(&self) -> Handle {
-        self.front.app.handle.by(self.peer.actor(), self.peer.via())
+        self.front.app.handle.by(self.actor.clone(), self.peer.via())
     }
 }
 
@@ -71,7 +72,7 @@ fn run_request(call: &Call<'_>) -> Result<RunRequest, Problem> {
     let name = |text: String| SourceName::new(&text).ok_or_else(|| Denied::UnknownSource(shortened(&text)));
     Ok(RunRequest {
         trigger: match call.peer {
-            Peer::Unix => Trigger::Socket,
+            Peer::Unix(_) => Trigger::Socket,
             Peer::Tcp { .. } => Trigger::Api,
         },
         source: body.source.map(name).transpose()?,
@@ -223,7 +224,7 @@ pub(super) fn config(call: &Call<'_>) -> Answer {
 pub(super) async fn reload(call: &Call<'_>) -> Answer {
     input::nothing(&call.body)?;
     let trigger = match call.peer {
-        Peer::Unix => ReloadTrigger::Socket,
+        Peer::Unix(_) => ReloadTrigger::Socket,
         Peer::Tcp { .. } => ReloadTrigger::Api,
     };
     let outcome = ask(call.handle().reload(trigger)).await?;
