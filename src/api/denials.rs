@@ -14,9 +14,13 @@ use crate::history::Actor;
 const MOST: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Counts the lines of a listener.
+/// Counts the lines of a listener. Strangers, who may guess as often as they like, take no line from those who
+/// are known and asked for more than they may.
 #[derive(Debug, Default)]
-pub(super) struct Denials(Mutex<Window>);
+pub(super) struct Denials {
+    strangers: Mutex<Window>,
+    known: Mutex<Window>,
+}
 
 #[derive(Debug, Default)]
 struct Window {
@@ -28,7 +32,8 @@ struct Window {
 impl Denials {
     pub(super) fn tell(&self, peer: Peer, actor: Option<&Actor>, method: &Method, route: &'static str, kind: Kind) {
         let unsaid = {
-            let mut window = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let window = if actor.is_some() { &self.known } else { &self.strangers };
+            let mut window = window.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             let Some(unsaid) = window.hear(Instant::now()) else { return };
             unsaid
         };

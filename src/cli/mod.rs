@@ -15,6 +15,8 @@ mod remote;
 mod show;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod token;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -72,6 +74,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Reload(args) => on_one_core(remote::reload(&args)),
         Command::Health(args) => on_one_core(remote::health(&args)),
         Command::Verify(args) => on_one_core(remote::verify(&args)),
+        Command::Token(args) => token::run(&args),
         Command::Completions { shell } => completions(shell),
     }
 }

@@ -247,7 +247,8 @@ async fn over_http_the_token_decides() {
     assert!(!err.contains("s3cret") && !err.contains("guess"), "{err}");
     assert_eq!(client("status", &right.each_ref().map(String::as_str)).await.0, Exit::Done);
     assert_eq!(client("status", &["--url", &url]).await.0, Exit::NotAllowed);
-    assert_eq!(client("status", &["--url", "https://localhost"]).await.0, Exit::Usage);
+    assert_eq!(client("status", &["--url", "ftp://localhost"]).await.0, Exit::Usage);
+    assert_eq!(client("status", &["--url", &url, "--ca-file", "/none"]).await.0, Exit::Usage);
 }
 
 #[tokio::test]
