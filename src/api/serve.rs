@@ -104,7 +104,7 @@ impl Accept for (UnixListener, Door) {
 
 async fn accept_loop<L: Accept>(listener: L, app: App, stop: CancellationToken, limits: Limits) {
     let slots = Arc::new(Semaphore::new(limits.connections));
-    let turns = Arc::new(Semaphore::new(tls::HANDSHAKES));
+    let places = Arc::new(Semaphore::new(tls::HANDSHAKES));
     let waits = Arc::new(Semaphore::new(limits.waits));
     let front = Front { app, stop: stop.clone(), waits, denials: Arc::default() };
     let graceful = GracefulShutdown::new();
@@ -122,13 +122,13 @@ async fn accept_loop<L: Accept>(listener: L, app: App, stop: CancellationToken, 
                 match slots.clone().try_acquire_owned() {
                     Ok(slot) => {
                         let server = L::MAY_ENCRYPT.then(|| encryption(&front.app)).flatten();
-                        let (front, watcher, turns) = (front.clone(), graceful.watcher(), turns.clone());
+                        let (front, watcher, places) = (front.clone(), graceful.watcher(), places.clone());
                         connections.spawn(async move {
                             let _slot = slot;
                             let stream = WriteStall::new(stream, limits.write);
                             match server {
                                 None => converse(stream, peer, front, limits, watcher).await,
-                                Some(server) => encrypted(stream, peer, front, limits, watcher, server, &turns).await,
+                                Some(server) => encrypted(stream, peer, front, limits, watcher, server, &places).await,
                             }
                         });
                     }
@@ -165,12 +165,12 @@ async fn encrypted<S>(
     limits: Limits,
     watcher: Watcher,
     server: Arc<ServerConfig>,
-    turns: &Semaphore,
+    places: &Semaphore,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let handshake = tokio::select! {
-        handshake = tls::handshake(stream, server, turns, limits.header) => handshake,
+        handshake = tls::handshake(stream, server, places) => handshake,
         () = front.stop.cancelled() => return,
     };
     match (handshake, peer) {

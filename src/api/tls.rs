@@ -15,28 +15,28 @@ use crate::config::{Digest, TlsFiles};
 use crate::history::{Actor, Via};
 use crate::supervisor::{Handle, ReloadTrigger};
 
-/// Handshakes at a time: they are what costs a stranger nothing and this host much.
-pub(super) const HANDSHAKES: usize = 32;
+/// Handshakes at a time, half of the connections: strangers who begin one and stay silent leave room for those
+/// who are through it. Past it new ones are closed.
+pub(super) const HANDSHAKES: usize = 128;
+/// Time for a handshake.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 /// How often the files are read. A change counts when it is seen twice, for a certificate and its key are
 /// replaced one after the other.
 const POLL: Duration = Duration::from_secs(5);
 
-/// Does the handshake within `limit`, the wait for its turn included. Beside the stream: the fingerprint of the
-/// client's certificate, which one of the configured authorities has issued.
+/// Does the handshake. Beside the stream: the fingerprint of the client's certificate, which one of the
+/// configured authorities has issued.
 pub(super) async fn handshake<S>(
     stream: S,
     server: Arc<ServerConfig>,
-    turns: &Semaphore,
-    limit: Duration,
+    places: &Semaphore,
 ) -> io::Result<(TlsStream<S>, Option<Digest>)>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let handshake = async {
-        let _turn = turns.acquire().await.map_err(io::Error::other)?;
-        TlsAcceptor::from(server).accept(stream).await
-    };
-    let stream = timeout(limit, handshake).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    let _place = places.try_acquire().map_err(io::Error::other)?;
+    let handshake = TlsAcceptor::from(server).accept(stream);
+    let stream = timeout(HANDSHAKE_TIME, handshake).await.map_err(|_| io::ErrorKind::TimedOut)??;
     let certificates = stream.get_ref().1.peer_certificates();
     let certificate = certificates.and_then(<[_]>::first).map(|certificate| Digest::of(certificate));
     Ok((stream, certificate))
@@ -55,7 +55,7 @@ pub async fn follow(handle: Handle) {
             (tls, snapshot.status.config.last_reload_successful)
         };
         let Some(tls) = tls else { continue };
-        let found = read(tls.files).await;
+        let found = read(tls.files.clone()).await;
         if follower.wants_reload(found, settled.then_some(tls.content))
             && let Err(denied) = handle.reload(ReloadTrigger::File).await
         {

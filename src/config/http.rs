@@ -1,6 +1,7 @@
 //! The table `[http]`: where the listener listens, who may use it, and its TLS.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::access::{Digest, HttpClient, Proof};
 use super::credential::Purpose;
@@ -38,6 +39,12 @@ pub(super) fn http(
         let message = "an address that is not loopback needs a token: set token_file or token_credential, add an \
                        [[http.client]] (`rbac-sync token` makes one), or listen on 127.0.0.1";
         findings.error(place, "http.listen", message);
+    }
+    if !values::is_loopback(&listen) && !is_given(top, "http.tls") {
+        let place = top.entries.get("http.listen").map_or(at, |entry| &entry.place);
+        let message = "without [http.tls] tokens cross the network in the clear; add it, or listen on 127.0.0.1 behind \
+                       a proxy with TLS";
+        findings.warning(place, "http.listen", message);
     }
     Some(HttpConfig { listen, token, clients, tls })
 }
@@ -115,7 +122,7 @@ fn with_authority(raw: &Raw, top: &Section, findings: &mut Findings) {
     }
 }
 
-fn tls(top: &Section, at: &Place, findings: &mut Findings) -> Option<TlsConfig> {
+fn tls(top: &Section, at: &Place, findings: &mut Findings) -> Option<Arc<TlsConfig>> {
     if !is_given(top, "http.tls") {
         return None;
     }
@@ -131,7 +138,7 @@ fn tls(top: &Section, at: &Place, findings: &mut Findings) -> Option<TlsConfig> 
             if world_readable {
                 findings.warning(key, "http.tls.key", "everybody on this host can read the key: chmod o-r");
             }
-            Some(tls)
+            Some(Arc::new(tls))
         }
         Err((key, message)) => {
             let place = top.entries.get(key).map_or(at, |entry| &entry.place);

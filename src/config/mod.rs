@@ -25,6 +25,7 @@ mod watch;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use access::{Digest, HttpClient, Proof, Role};
@@ -196,7 +197,7 @@ pub struct HttpConfig {
     /// Others who may ask.
     pub clients: Vec<HttpClient>,
     /// Encryption; `None`: there is none.
-    pub tls: Option<TlsConfig>,
+    pub tls: Option<Arc<TlsConfig>>,
 }
 
 impl HttpConfig {

@@ -222,6 +222,14 @@ async fn a_certificate_is_replaced_without_a_restart_and_a_wrong_one_is_refused_
     let plain = Address::Tcp(listen).raw(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert!(plain.map_or(true, |bytes| !bytes.starts_with(b"HTTP/1.1 2")));
 
+    let mut silent = Vec::new();
+    for _ in 0..60 {
+        silent.push(TcpStream::connect(listen).await.unwrap());
+    }
+    let beside = tokio::time::timeout(std::time::Duration::from_secs(4), connect(listen, &authority)).await;
+    still_answers(&mut beside.expect("silent clients hold nobody up")).await;
+    drop(silent);
+
     let after = authority.issue(files.path(), first);
     eventually("the new certificate", CAP, async || {
         still_answers(&mut open).await;
