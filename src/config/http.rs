@@ -10,6 +10,9 @@ use super::tls::{TlsConfig, TlsFiles};
 use super::validate::{Findings, is_given, required};
 use super::{Environment, HttpConfig, SourceName, values};
 
+/// Fewer characters than this cannot hold the randomness that keeps a token from being guessed.
+const SHORT_TOKEN: usize = 22;
+
 /// The table's meaning; `None` without the table, or after an error.
 pub(super) fn http(
     raw: &Raw,
@@ -25,6 +28,10 @@ pub(super) fn http(
     let listen = required(top, "http.listen", at, findings, values::address);
     let purpose = Purpose { key: "http.token", section: top, in_url: None };
     let token = purpose.read(environment, findings).and_then(|token| {
+        if token.expose().len() < SHORT_TOKEN {
+            let message = "a token this short can be guessed; `rbac-sync token` makes a better one";
+            findings.warning(purpose.place().unwrap_or(at), "http.token", message);
+        }
         let read = digest_of_token(token.expose());
         read.map_err(|message| findings.error(purpose.place().unwrap_or(at), "http.token", message)).ok()
     });

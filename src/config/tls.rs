@@ -172,6 +172,31 @@ mod tests {
     }
 
     #[test]
+    fn a_replaced_pair_is_a_change_that_shows_paths_only_and_the_table_comes_and_goes_without_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (pair(folder.path(), "one"), pair(folder.path(), "two"));
+        let with = |tls: Option<TlsConfig>| {
+            let mut config = crate::api::testing::config();
+            let http = crate::config::HttpConfig::on(([127, 0, 0, 1], 0).into());
+            config.http = Some(crate::config::HttpConfig { tls: tls.map(Arc::new), ..http });
+            config
+        };
+        let before = with(Some(one.clone().read().unwrap().0));
+        std::fs::copy(&two.certificate, &one.certificate).unwrap();
+        std::fs::copy(&two.key, &one.key).unwrap();
+        let after = with(Some(one.clone().read().unwrap().0));
+        assert_eq!(crate::config::diff(&before, &after).hot, ["http.tls.certificate"]);
+        let gone = crate::config::diff(&after, &with(None));
+        assert_eq!(
+            (gone.hot, gone.restart_required),
+            (vec!["http.tls.certificate".to_owned(), "http.tls.key".to_owned()], Vec::new())
+        );
+        let shown = crate::config::describe(&after);
+        assert_eq!(shown["http"]["tls"]["key"], one.key.display().to_string());
+        assert!(!shown.to_string().contains("PRIVATE"));
+    }
+
+    #[test]
     fn what_is_no_certificate_or_no_key_is_named_and_not_repeated() {
         let folder = tempfile::tempdir().unwrap();
         let good = pair(folder.path(), "good");

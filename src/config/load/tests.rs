@@ -448,5 +448,10 @@ fn a_token_file_may_hold_the_hash_instead() {
     let http = |token: &str| case.load(&[("RBAC_SYNC_HTTP_LISTEN", "0.0.0.0:80"), ("RBAC_SYNC_HTTP_TOKEN", token)]);
     assert_eq!(http(HASH).unwrap().config.http.unwrap().token, Some(Digest::of(b"abc")));
     assert!(http("sha256:abc").unwrap_err()[0].contains("64 hexadecimal digits"));
+    let short = case.load(&[("RBAC_SYNC_HTTP_LISTEN", "127.0.0.1:80"), ("RBAC_SYNC_HTTP_TOKEN", "hunter2")]).unwrap();
+    assert!(short.warnings[0].message.contains("can be guessed"), "{:?}", short.warnings);
+    assert!(!format!("{:?}", short.warnings).contains("hunter2"));
+    let clear = http("a-token-of-more-than-22-characters").unwrap().warnings;
+    assert!(clear.iter().all(|warning| warning.message.contains("in the clear")) && clear.len() == 1, "{clear:?}");
     assert!(http("two words").unwrap_err()[0].contains("visible ASCII"));
 }
