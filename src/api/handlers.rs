@@ -18,11 +18,11 @@ use uuid::Uuid;
 use super::input::{self, Query};
 use super::problem::{Kind, Problem};
 use super::router::{Front, Reply};
-use super::wire::{Cancelled, ConfigReply, Live, Paused, RunAccepted, RunOf, Runs};
+use super::wire::{Audit, Cancelled, ConfigReply, Live, Paused, RunAccepted, RunOf, Runs};
 use super::{Peer, condition};
 use crate::config::SourceName;
 use crate::engine::Mode;
-use crate::history::{RunRecord, Trigger};
+use crate::history::{Actor, RunRecord, Trigger};
 use crate::supervisor::{Denied, Handle, ReloadTrigger, RunRequest, Schedule, ScheduleRequest, Snapshot};
 
 /// Time for the supervisor to answer a command.
@@ -32,6 +32,7 @@ const COMMAND_TIME: Duration = Duration::from_secs(30);
 pub(super) struct Call<'a> {
     pub(super) front: &'a Front,
     pub(super) peer: Peer,
+    pub(super) actor: &'a Actor,
     pub(super) snapshot: &'a Snapshot,
     pub(super) headers: &'a HeaderMap,
     pub(super) query: Query<'a>,
@@ -39,9 +40,9 @@ pub(super) struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// The supervisor, asked in the name of the peer.
+    /// The supervisor, asked in the name of whoever sent the request.
     fn handle(&self) -> Handle {
-        self.front.app.handle.by(self.peer.actor())
+        self.front.app.handle.by(self.actor.clone(), self.peer.via())
     }
 }
 
@@ -72,7 +73,7 @@ fn run_request(call: &Call<'_>) -> Result<RunRequest, Problem> {
     let name = |text: String| SourceName::new(&text).ok_or_else(|| Denied::UnknownSource(shortened(&text)));
     Ok(RunRequest {
         trigger: match call.peer {
-            Peer::Unix => Trigger::Socket,
+            Peer::Unix(_) => Trigger::Socket,
             Peer::Tcp { .. } => Trigger::Api,
         },
         source: body.source.map(name).transpose()?,
@@ -190,6 +191,12 @@ pub(super) fn history(call: &Call<'_>) -> Answer {
     Ok(json_reply(StatusCode::OK, &Runs { runs }))
 }
 
+pub(super) fn audit(call: &Call<'_>) -> Answer {
+    let limit = call.query.limit()?;
+    let changes = call.snapshot.changes.iter().take(limit).cloned().collect();
+    Ok(json_reply(StatusCode::OK, &Audit { changes }))
+}
+
 pub(super) fn health(call: &Call<'_>) -> Answer {
     let health = super::health::health(call.snapshot, is_alive(call), Utc::now());
     Ok(json_reply(ok_or_unavailable(health.ok), &health))
@@ -235,7 +242,7 @@ pub(super) fn config(call: &Call<'_>) -> Answer {
 pub(super) async fn reload(call: &Call<'_>) -> Answer {
     input::nothing(&call.body)?;
     let trigger = match call.peer {
-        Peer::Unix => ReloadTrigger::Socket,
+        Peer::Unix(_) => ReloadTrigger::Socket,
         Peer::Tcp { .. } => ReloadTrigger::Api,
     };
     let outcome = ask(call.handle().reload(trigger)).await?;

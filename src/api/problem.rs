@@ -13,8 +13,10 @@ use crate::supervisor::Denied;
 pub enum Kind {
     /// `malformed`, 400: the path, the query or the body cannot be understood.
     Malformed,
-    /// `unauthorized`, 401: the bearer token is missing or wrong.
+    /// `unauthorized`, 401: the bearer token or the client certificate is missing or wrong.
     Unauthorized,
+    /// `insufficient-role`, 403: whoever asks may read, but change nothing.
+    InsufficientRole,
     /// `forbidden`, 403: this listener does not serve that client.
     Forbidden,
     /// `foreign-host`, 403: the `Host` header names somebody else (DNS rebinding).
@@ -59,7 +61,10 @@ impl Kind {
     fn parts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::Malformed => (StatusCode::BAD_REQUEST, "malformed", "The request cannot be understood"),
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "A valid bearer token is needed"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "A valid token or certificate is needed"),
+            Self::InsufficientRole => {
+                (StatusCode::FORBIDDEN, "insufficient-role", "Only an operator may change things")
+            }
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "Not served to this client"),
             Self::ForeignHost => (StatusCode::FORBIDDEN, "foreign-host", "The Host header is not of this daemon"),
             Self::ForeignOrigin => (StatusCode::FORBIDDEN, "foreign-origin", "Requests of other web pages are refused"),

@@ -14,7 +14,7 @@ use crate::config::{
     SourceConfig, SourceName, TargetConfig,
 };
 use crate::engine::{Counts, Levels, Mode};
-use crate::history::{RunRecord, RunState, Trigger};
+use crate::history::{Actor, RunRecord, RunState, Trigger};
 use crate::metrics::Metrics;
 use crate::schedule::{Pause, Plan};
 use crate::supervisor::{
@@ -38,6 +38,7 @@ pub(crate) fn record(number: u8) -> RunRecord {
         run_id: id(number),
         state: RunState::Finished,
         trigger: Trigger::Socket,
+        actor: Some(Actor::named("uid 1000")),
         mode: Mode::Delta,
         source: "main".into(),
         dry_run: false,
@@ -118,7 +119,7 @@ pub(crate) fn snapshot() -> Snapshot {
         unconfigured_sources: Vec::new(),
     };
     let history = Arc::new([record(2), record(1)].map(Arc::new).to_vec());
-    Snapshot { status, config: Arc::new(config()), history, open_runs: Vec::new() }
+    Snapshot { status, config: Arc::new(config()), history, changes: Arc::default(), open_runs: Vec::new() }
 }
 
 /// The supervisor's side of a [`Handle`], driven by a test.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::engine::Mode;
-use crate::history::RunRecord;
+use crate::history::{Change, RunRecord};
 use crate::schedule::Pause;
 
 /// Body of `POST /sync/run`. Every field is optional; null is the same as absent.
@@ -85,6 +85,13 @@ pub struct RunOf {
 pub struct Runs {
     /// The runs.
     pub runs: Vec<Arc<RunRecord>>,
+}
+
+/// Reply to `GET /sync/audit`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Audit {
+    /// What was changed beside runs, newest first.
+    pub changes: Vec<Arc<Change>>,
 }
 
 /// Reply to `POST /sync/cancel`.

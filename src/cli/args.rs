@@ -53,6 +53,8 @@ pub(super) enum Command {
     Schedule(ScheduleArgs),
     /// List ended runs, the newest first (times in UTC)
     History(HistoryArgs),
+    /// List who changed what beside runs: pauses, schedules, reloads; the newest first (times in UTC)
+    Audit(HistoryArgs),
     /// Read the configuration again
     Reload(ClientArgs),
     /// Say whether each part is well
@@ -61,6 +63,8 @@ pub(super) enum Command {
     LogLevel(LogLevelArgs),
     /// Compare everything now, write nothing, and print the differences by kind
     Verify(VerifyArgs),
+    /// Make a bearer token for the HTTP listener, and the lines that let the daemon know it
+    Token(TokenArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -171,12 +175,21 @@ pub(super) struct ClientArgs {
     /// The daemon's control socket [default: the configured one]
     #[arg(long, global = true, value_name = "PATH", conflicts_with = "url")]
     pub(super) socket: Option<PathBuf>,
-    /// The daemon's HTTP address, such as http://127.0.0.1:8080
+    /// The daemon's HTTP address, such as http://127.0.0.1:8080 or https://HOST:PORT
     #[arg(long, global = true, value_name = "URL")]
     pub(super) url: Option<String>,
     /// File that holds the bearer token
     #[arg(long, global = true, value_name = "FILE", requires = "url")]
     pub(super) token_file: Option<PathBuf>,
+    /// Authorities to trust for an https URL, PEM [default: the host's]
+    #[arg(long, global = true, value_name = "FILE", requires = "url")]
+    pub(super) ca_file: Option<PathBuf>,
+    /// Client certificate to show, PEM
+    #[arg(long, global = true, value_name = "FILE", requires_all = ["url", "key"])]
+    pub(super) cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, global = true, value_name = "FILE", requires_all = ["url", "cert"])]
+    pub(super) key: Option<PathBuf>,
     /// Configuration file that names the socket [default: /etc/rbac-sync.toml]
     #[arg(long, global = true, value_name = "FILE", conflicts_with_all = ["socket", "url"])]
     pub(super) config: Option<PathBuf>,
@@ -270,9 +283,43 @@ pub(super) struct LogLevelArgs {
 pub(super) struct HistoryArgs {
     #[command(flatten)]
     pub(super) client: ClientArgs,
-    /// Runs to list
+    /// How many to list
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(super) limit: u16,
+}
+
+/// What a client may do.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum RoleArg {
+    /// Read everything, change nothing
+    Viewer,
+    /// Change things too
+    Operator,
+}
+
+impl RoleArg {
+    /// As the configuration spells it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TokenArgs {
+    /// The client's name in the log and in the history
+    #[arg(value_name = "NAME", value_parser = client_name)]
+    pub(super) name: String,
+    /// What it may do
+    #[arg(long, value_enum, default_value = "viewer")]
+    pub(super) role: RoleArg,
+}
+
+fn client_name(text: &str) -> Result<String, String> {
+    let valid = crate::config::SourceName::new(text).filter(|_| text != "token").map(|_| text.to_owned());
+    valid.ok_or_else(|| "1 to 32 characters of a-z, 0-9 and - are needed, and not \"token\"".to_owned())
 }
 
 /// `90s`, `2h`, or whole seconds.

@@ -2,23 +2,30 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, HOST, HeaderValue, IF_MATCH};
+use hyper::http::uri::Authority;
 use hyper::{Method, Request, Uri};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::args::ClientArgs;
 use super::exit::{Exit, Failure};
+use super::tls;
 use crate::config::{DEFAULT_PATH, DEFAULT_SOCKET, Secret};
 
 const CONNECT_TIME: Duration = Duration::from_secs(5);
@@ -31,7 +38,7 @@ const REPLY_LIMIT: usize = 16 * 1024 * 1024;
 #[derive(Debug)]
 enum Place {
     Socket(PathBuf),
-    Tcp { authority: String, token: Option<Secret> },
+    Tcp { authority: String, token: Option<Secret>, tls: Option<Arc<ClientConfig>> },
 }
 
 /// A way to the daemon.
@@ -70,17 +77,21 @@ impl Client {
         let Some(url) = &args.url else {
             return socket_path(args).map(|path| Self { place: Place::Socket(path), only_if: None });
         };
-        let usage = || Failure::new(Exit::Usage, "--url must look like http://HOST:PORT");
+        let usage = || Failure::new(Exit::Usage, "--url must look like http://HOST:PORT or https://HOST:PORT");
         let uri: Uri = url.parse().map_err(|_| usage())?;
-        let authority = uri
-            .authority()
-            .filter(|name| uri.scheme_str() == Some("http") && uri.path() == "/" && !name.as_str().contains('@'));
+        let tls = match uri.scheme_str() {
+            Some("http") if args.ca_file.is_none() && args.cert.is_none() => None,
+            Some("http") => return Err(Failure::new(Exit::Usage, "--ca-file, --cert and --key need an https URL")),
+            Some("https") => Some(tls::config(args)?),
+            _ => return Err(usage()),
+        };
+        let authority = uri.authority().filter(|name| uri.path() == "/" && !name.as_str().contains('@'));
         let authority = authority.ok_or_else(usage)?.to_string();
         let token = args.token_file.as_ref().map(|file| match std::fs::read_to_string(file) {
             Ok(text) => Ok(Secret::new(text.trim())),
             Err(error) => Err(Failure::new(Exit::Usage, format!("cannot read {}: {error}", file.display()))),
         });
-        Ok(Self { place: Place::Tcp { authority, token: token.transpose()? }, only_if: None })
+        Ok(Self { place: Place::Tcp { authority, token: token.transpose()?, tls }, only_if: None })
     }
 
     /// The same daemon, asked to change something only if it still has that tag. The quotes of a tag, which
@@ -119,9 +130,12 @@ impl Client {
         let exchange = async {
             match &self.place {
                 Place::Socket(path) => exchange(self.connect(UnixStream::connect(path)).await?, request).await,
-                Place::Tcp { authority, .. } => {
-                    let address = with_port(authority);
-                    exchange(self.connect(TcpStream::connect(address)).await?, request).await
+                Place::Tcp { authority, tls: None, .. } => {
+                    exchange(self.connect(TcpStream::connect(with_port(authority, 80))).await?, request).await
+                }
+                Place::Tcp { authority, tls: Some(tls), .. } => {
+                    let stream = self.connect(TcpStream::connect(with_port(authority, 443))).await?;
+                    exchange(encrypt(stream, authority, tls.clone()).await?, request).await
                 }
             }
         };
@@ -133,7 +147,7 @@ impl Client {
     fn request(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Request<Full<Bytes>>, Failure> {
         let (host, token) = match &self.place {
             Place::Socket(_) => ("localhost", None),
-            Place::Tcp { authority, token } => (authority.as_str(), token.as_ref()),
+            Place::Tcp { authority, token, .. } => (authority.as_str(), token.as_ref()),
         };
         let mut request = Request::builder().method(method).uri(path).header(HOST, host);
         if let Some(token) = token {
@@ -168,9 +182,20 @@ impl Client {
     }
 }
 
-fn with_port(authority: &str) -> String {
+/// The handshake; a refused certificate of ours shows only when the daemon answers.
+async fn encrypt(stream: TcpStream, authority: &str, tls: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, Failure> {
+    let host = authority.parse::<Authority>().map(|name| name.host().trim_matches(['[', ']']).to_owned());
+    let name = host.ok().and_then(|host| ServerName::try_from(host).ok());
+    let name = name.ok_or_else(|| Failure::new(Exit::Usage, "the URL has no host that a certificate could name"))?;
+    let connecting = timeout(CONNECT_TIME, TlsConnector::from(tls).connect(name, stream)).await;
+    connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(|error| {
+        Failure::new(Exit::Unreachable, format!("no TLS connection to {authority}: {error} (see --ca-file)"))
+    })
+}
+
+fn with_port(authority: &str, default: u16) -> String {
     let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
-    if has_port { authority.to_owned() } else { format!("{authority}:80") }
+    if has_port { authority.to_owned() } else { format!("{authority}:{default}") }
 }
 
 /// What came back.
@@ -215,7 +240,7 @@ fn interpret(status: u16, body: &[u8]) -> Result<Reply, Failure> {
         _ => Exit::Failed,
     };
     let detail = body["detail"].as_str().unwrap_or("no reason was given");
-    let hint = if status == 401 { " (see --token-file)" } else { "" };
+    let hint = if status == 401 { " (see --token-file and --cert)" } else { "" };
     Err(Failure::new(exit, format!("{detail}{hint}")))
 }
 
@@ -276,7 +301,16 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let file = dir.path().join("c.toml");
         std::fs::write(&file, "[socket]\npath = \"/tmp/other.sock\"\n[[source]]\n").expect("written");
-        let args = ClientArgs { socket: None, url: None, token_file: None, config: Some(file.clone()), json: false };
+        let args = ClientArgs {
+            socket: None,
+            url: None,
+            token_file: None,
+            ca_file: None,
+            cert: None,
+            key: None,
+            config: Some(file.clone()),
+            json: false,
+        };
         assert_eq!(socket_path(&args).expect("configured"), PathBuf::from("/tmp/other.sock"));
         std::fs::write(&file, "[socket").expect("written");
         assert_eq!(socket_path(&args).expect_err("broken").exit, Exit::Config);
@@ -286,9 +320,9 @@ mod tests {
 
     #[test]
     fn an_address_without_a_port_means_80() {
-        assert_eq!(with_port("h"), "h:80");
-        assert_eq!(with_port("h:8080"), "h:8080");
-        assert_eq!(with_port("[::1]"), "[::1]:80");
-        assert_eq!(with_port("[::1]:8080"), "[::1]:8080");
+        assert_eq!(with_port("h", 80), "h:80");
+        assert_eq!(with_port("h:8080", 80), "h:8080");
+        assert_eq!(with_port("[::1]", 80), "[::1]:80");
+        assert_eq!(with_port("[::1]:8080", 80), "[::1]:8080");
     }
 }

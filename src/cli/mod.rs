@@ -15,6 +15,8 @@ mod remote;
 mod show;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod token;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -68,10 +70,12 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Resume(args) => on_one_core(remote::resume(&args)),
         Command::Schedule(args) => on_one_core(remote::schedule(&args)),
         Command::History(args) => on_one_core(remote::history(&args)),
+        Command::Audit(args) => on_one_core(remote::audit(&args)),
         Command::Reload(args) => on_one_core(remote::reload(&args)),
         Command::Health(args) => on_one_core(remote::health(&args)),
         Command::LogLevel(args) => on_one_core(remote::log_level(&args)),
         Command::Verify(args) => on_one_core(remote::verify(&args)),
+        Command::Token(args) => token::run(&args),
         Command::Completions { shell } => completions(shell),
     }
 }

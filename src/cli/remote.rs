@@ -13,7 +13,7 @@ use super::args::{
 use super::client::{Client, Reply};
 use super::exit::{Exit, Failure};
 use super::{print, show};
-use crate::api::wire::{Cancelled, Health, Paused, RunAccepted, RunBody, Runs, ScheduleBody};
+use crate::api::wire::{Audit, Cancelled, Health, Paused, RunAccepted, RunBody, Runs, ScheduleBody};
 use crate::engine::Mode;
 use crate::history::RunRecord;
 use crate::schedule::Cron;
@@ -200,6 +200,12 @@ pub(super) async fn history(args: &HistoryArgs) -> Outcome {
     let path = format!("/sync/history?limit={}", args.limit);
     let reply = Client::new(&args.client)?.get(&path).await?;
     answer(&args.client, &reply, |runs: Runs| show::history(&runs))
+}
+
+pub(super) async fn audit(args: &HistoryArgs) -> Outcome {
+    let path = format!("/sync/audit?limit={}", args.limit);
+    let reply = Client::new(&args.client)?.get(&path).await?;
+    answer(&args.client, &reply, |audit: Audit| show::audit(&audit))
 }
 
 pub(super) async fn reload(args: &ClientArgs) -> Outcome {

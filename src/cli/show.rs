@@ -5,9 +5,9 @@ use std::fmt::Write;
 use chrono::{DateTime, Utc};
 
 use super::print::table;
-use crate::api::wire::{Health, Paused, RunAccepted, Runs};
+use crate::api::wire::{Audit, Health, Paused, RunAccepted, Runs};
 use crate::engine::Levels;
-use crate::history::{RunRecord, RunState};
+use crate::history::{Change, RunRecord, RunState};
 use crate::schedule::Pause;
 use crate::supervisor::{Backoff, LogLevel, Origin, Reachability, ReloadOutcome, Schedule, Status};
 
@@ -207,6 +207,7 @@ pub(super) fn history(runs: &Runs) -> String {
             run.started.map_or_else(|| "-".to_owned(), time),
             run.source.clone(),
             run.trigger.as_str().to_owned(),
+            run.actor.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
             mode,
             result.to_owned(),
             run.duration_ms.map_or_else(|| "-".to_owned(), duration),
@@ -217,8 +218,34 @@ pub(super) fn history(runs: &Runs) -> String {
         ]
     };
     let rows: Vec<Vec<String>> = runs.runs.iter().map(|run| row(run)).collect();
-    let head = ["STARTED (UTC)", "SOURCE", "TRIGGER", "MODE", "RESULT", "TOOK", "COMPARED", "CHANGED", "RUN", "ERROR"];
+    let head = [
+        "STARTED (UTC)",
+        "SOURCE",
+        "TRIGGER",
+        "ACTOR",
+        "MODE",
+        "RESULT",
+        "TOOK",
+        "COMPARED",
+        "CHANGED",
+        "RUN",
+        "ERROR",
+    ];
     table(&head, &rows)
+}
+
+/// `audit`.
+pub(super) fn audit(audit: &Audit) -> String {
+    let row = |change: &Change| {
+        let detail = |(key, value): (&String, &serde_json::Value)| match value.as_str() {
+            Some(text) => format!("{key}={text}"),
+            None => format!("{key}={value}"),
+        };
+        let detail: Vec<_> = change.detail.iter().map(detail).collect();
+        vec![time(change.at), change.actor.to_string(), change.via.clone(), change.action.clone(), detail.join(" ")]
+    };
+    let rows: Vec<Vec<String>> = audit.changes.iter().map(|change| row(change)).collect();
+    table(&["AT (UTC)", "ACTOR", "VIA", "ACTION", "DETAIL"], &rows)
 }
 
 /// `reload` that was accepted.

@@ -11,7 +11,7 @@ use super::exit::{Exit, Failure};
 use super::{print, remote};
 use crate::api::testing::{Supervisor, id, snapshot};
 use crate::api::{App, Listener, serve};
-use crate::config::{HttpConfig, Secret, SocketConfig};
+use crate::config::{Digest, HttpConfig, SocketConfig};
 
 #[test]
 fn the_words_are_consistent() {
@@ -254,7 +254,7 @@ async fn a_refused_reload_is_78_with_each_error_on_standard_error() {
 #[tokio::test]
 async fn over_http_the_token_decides() {
     let daemon = Daemon::start().await;
-    let http = HttpConfig { listen: ([127, 0, 0, 1], 0).into(), token: Some(Secret::new("s3cret")) };
+    let http = HttpConfig { token: Some(Digest::of(b"s3cret")), ..HttpConfig::on(([127, 0, 0, 1], 0).into()) };
     let listener = Listener::tcp(&http).await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("TCP has an address"));
     daemon.supervisor.change(|snapshot| {
@@ -275,7 +275,8 @@ async fn over_http_the_token_decides() {
     assert!(!err.contains("s3cret") && !err.contains("guess"), "{err}");
     assert_eq!(client("status", &right.each_ref().map(String::as_str)).await.0, Exit::Done);
     assert_eq!(client("status", &["--url", &url]).await.0, Exit::NotAllowed);
-    assert_eq!(client("status", &["--url", "https://localhost"]).await.0, Exit::Usage);
+    assert_eq!(client("status", &["--url", "ftp://localhost"]).await.0, Exit::Usage);
+    assert_eq!(client("status", &["--url", &url, "--ca-file", "/none"]).await.0, Exit::Usage);
 }
 
 #[tokio::test]

@@ -3,18 +3,21 @@
 //! Owns the shape and the meaning of every key. A [`Config`] is immutable and complete: passwords
 //! are read, paths are resolved, defaults are filled in. Nothing outside this module sees a raw key.
 
+mod access;
 mod contents;
 mod credential;
 mod diff;
 mod effective;
 mod endpoint;
 mod environment;
+mod http;
 mod keys;
 mod load;
 mod position;
 mod problem;
 mod raw;
 mod secret;
+mod tls;
 mod validate;
 mod values;
 mod watch;
@@ -22,9 +25,11 @@ mod watch;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::schedule::Plan;
+pub use access::{Digest, HttpClient, Proof, Role};
 pub use diff::{Changes, diff};
 pub use effective::describe;
 pub use environment::Environment;
@@ -32,6 +37,7 @@ pub use keys::{Effect, Given, KEYS, Key};
 pub use load::{Loaded, load};
 pub use problem::Problem;
 pub use secret::Secret;
+pub use tls::{TlsConfig, TlsFiles};
 pub(crate) use values::{filter as log_filter, zone};
 pub use watch::watch;
 
@@ -199,8 +205,26 @@ pub enum Dialect {
 pub struct HttpConfig {
     /// Address and port.
     pub listen: SocketAddr,
-    /// The bearer token that a request must carry; `None` only on a loopback address.
-    pub token: Option<Secret>,
+    /// The hash of the token in `token_file`, whose bearer is an operator.
+    pub token: Option<Digest>,
+    /// Others who may ask.
+    pub clients: Vec<HttpClient>,
+    /// Encryption; `None`: there is none.
+    pub tls: Option<Arc<TlsConfig>>,
+}
+
+impl HttpConfig {
+    /// A listener there, for everybody who reaches it, without encryption.
+    #[must_use]
+    pub fn on(listen: SocketAddr) -> Self {
+        Self { listen, token: None, clients: Vec::new(), tls: None }
+    }
+
+    /// Whether a request must prove whose it is; if not, only this host is served.
+    #[must_use]
+    pub fn asks_for_credentials(&self) -> bool {
+        self.token.is_some() || !self.clients.is_empty()
+    }
 }
 
 /// The Unix control socket.

@@ -7,10 +7,11 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::credential::Purpose;
+use super::http::http;
 use super::raw::{Entry, Layer, Place, Raw, Section, Value};
 use super::{
-    Config, DEFAULT_SOCKET, Deletes, Dialect, Endpoint, Environment, HttpConfig, LogConfig, LogFormat, MaxDeletes,
-    Pace, Problem, ScheduleConfig, SocketConfig, SourceConfig, SourceName, TargetConfig, endpoint, values,
+    Config, DEFAULT_SOCKET, Deletes, Dialect, Endpoint, Environment, LogConfig, LogFormat, MaxDeletes, Pace, Problem,
+    ScheduleConfig, SocketConfig, SourceConfig, SourceName, TargetConfig, endpoint, values,
 };
 use crate::schedule::Plan;
 
@@ -47,7 +48,7 @@ impl Findings {
     }
 
     /// The key's meaning; `None` if it is absent or wrong.
-    fn value<T>(
+    pub(super) fn value<T>(
         &mut self,
         section: &Section,
         key: &str,
@@ -80,7 +81,7 @@ pub(super) fn validate(raw: &Raw, environment: &Environment, file: &Path, findin
 
     let top = &raw.top;
     let schedule = schedule(top, &nowhere, findings);
-    let http = http(top, environment, &nowhere, findings);
+    let http = http(raw, environment, &nowhere, findings);
     let socket = SocketConfig {
         path: findings.value(top, "socket.path", values::socket_path).unwrap_or_else(|| DEFAULT_SOCKET.into()),
         mode: findings.value(top, "socket.mode", values::socket_mode).unwrap_or(SOCKET_MODE),
@@ -192,12 +193,12 @@ fn target(top: &Section, environment: &Environment, nowhere: &Place, findings: &
 }
 
 /// Whether the table, or any of its keys, was written.
-fn is_given(top: &Section, table: &str) -> bool {
+pub(super) fn is_given(top: &Section, table: &str) -> bool {
     let keys = format!("{table}.");
     top.tables.contains_key(table) || top.entries.keys().any(|key| key.starts_with(&keys))
 }
 
-fn required<T>(
+pub(super) fn required<T>(
     section: &Section,
     key: &str,
     at: &Place,
@@ -294,28 +295,6 @@ fn separate_databases(raw: &Raw, sources: &[Option<SourceConfig>], target: &Targ
         }
         seen.push(identity);
     }
-}
-
-fn http(top: &Section, environment: &Environment, nowhere: &Place, findings: &mut Findings) -> Option<HttpConfig> {
-    if !is_given(top, "http") {
-        return None;
-    }
-    let at = top.tables.get("http").unwrap_or(nowhere);
-    let listen = required(top, "http.listen", at, findings, values::address);
-    let purpose = Purpose { key: "http.token", section: top, in_url: None };
-    let token = purpose.read(environment, findings);
-    if token.as_ref().is_some_and(|token| !token.expose().bytes().all(|byte| byte.is_ascii_graphic())) {
-        let place = purpose.place().unwrap_or(at);
-        findings.error(place, "http.token", "the token must be visible ASCII without spaces: it travels in a header");
-    }
-    let listen = listen?;
-    if !values::is_loopback(&listen) && purpose.place().is_none() {
-        let place = top.entries.get("http.listen").map_or(at, |entry| &entry.place);
-        let message = "an address that is not loopback needs a token: set token_file or token_credential, or listen on \
-                       127.0.0.1";
-        findings.error(place, "http.listen", message);
-    }
-    Some(HttpConfig { listen, token })
 }
 
 fn textfile(top: &Section, findings: &mut Findings) -> Option<std::path::PathBuf> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::keys::did_you_mean;
 use super::raw::Value;
-use super::{Deletes, LogFormat};
+use super::{Deletes, Digest, LogFormat, Role};
 use crate::schedule::Cron;
 
 /// `sun_path` holds 108 bytes, the last of which is the terminating zero.
@@ -111,6 +111,15 @@ pub(super) fn deletes(value: &Value) -> Result<Deletes, String> {
     word(value, &[("tombstone", Deletes::Tombstone), ("remove", Deletes::Remove)])
 }
 
+pub(super) fn role(value: &Value) -> Result<Role, String> {
+    word(value, &[("viewer", Role::Viewer), ("operator", Role::Operator)])
+}
+
+/// The SHA-256 of a token or of a certificate.
+pub(super) fn digest(value: &Value) -> Result<Digest, String> {
+    Digest::parse(text(value)?.trim()).ok_or_else(|| "must be sha256: and 64 hexadecimal digits".to_owned())
+}
+
 pub(super) fn log_format(value: &Value) -> Result<LogFormat, String> {
     word(
         value,
@@ -190,9 +199,6 @@ pub(super) fn socket_mode(value: &Value) -> Result<u32, String> {
     let digits = digits.trim();
     let octal = !digits.is_empty() && digits.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
     let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| octal && *mode <= 0o777).ok_or(EXPECTED)?;
-    if mode & 0o002 != 0 {
-        return Err("must not let everybody write: whoever can write to the socket controls the daemon".into());
-    }
     Ok(mode)
 }
 
@@ -270,10 +276,11 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_mode_is_octal_and_never_world_writable() {
+    fn a_socket_mode_is_octal() {
         assert_eq!(socket_mode(&quoted("0660")), Ok(0o660));
         assert_eq!(socket_mode(&variable("600")), Ok(0o600));
-        for bad in [quoted("0666"), quoted("1777"), quoted("+660"), quoted("0o660"), quoted(""), Value::Integer(660)] {
+        assert_eq!(socket_mode(&quoted("0666")), Ok(0o666));
+        for bad in [quoted("1777"), quoted("+660"), quoted("0o660"), quoted(""), Value::Integer(660)] {
             assert!(socket_mode(&bad).is_err());
         }
     }

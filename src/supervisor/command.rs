@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{LogLevel, Schedule, Snapshot};
 use crate::config::SourceName;
 use crate::engine::Mode;
-use crate::history::{Actor, RunRecord, Trigger};
+use crate::history::{Actor, RunRecord, Trigger, Via};
 use crate::schedule::{Pause, Plan};
 
 /// Requests that wait for the supervisor at the most; past it the front end answers "busy".
@@ -157,6 +157,8 @@ pub enum Command {
 pub struct Order {
     /// Who asks.
     pub actor: Actor,
+    /// By which way.
+    pub via: Via,
     /// For what.
     pub command: Command,
 }
@@ -166,6 +168,7 @@ pub struct Order {
 #[derive(Clone, Debug)]
 pub struct Handle {
     actor: Actor,
+    via: Via,
     commands: mpsc::Sender<Order>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
 }
@@ -173,13 +176,13 @@ pub struct Handle {
 impl Handle {
     /// Joins the two ends that the supervisor holds.
     pub(crate) fn new(commands: mpsc::Sender<Order>, snapshot: watch::Receiver<Arc<Snapshot>>) -> Self {
-        Self { actor: Actor::daemon(), commands, snapshot }
+        Self { actor: Actor::daemon(), via: Via::Daemon, commands, snapshot }
     }
 
     /// The same supervisor, asked by somebody else.
     #[must_use]
-    pub fn by(&self, actor: Actor) -> Self {
-        Self { actor, ..self.clone() }
+    pub fn by(&self, actor: Actor, via: Via) -> Self {
+        Self { actor, via, ..self.clone() }
     }
 
     /// The latest state; never waits.
@@ -265,7 +268,7 @@ impl Handle {
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T, Denied>>) -> Command) -> Result<T, Denied> {
         let (reply, answer) = oneshot::channel();
-        let order = Order { actor: self.actor.clone(), command: command(reply) };
+        let order = Order { actor: self.actor.clone(), via: self.via, command: command(reply) };
         self.commands.try_send(order).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Denied::Busy,
             mpsc::error::TrySendError::Closed(_) => Denied::Stopping,

@@ -17,6 +17,11 @@ pub(super) struct Intent {
 }
 
 impl Intent {
+    /// All of it.
+    pub(super) fn control(&self) -> &Control {
+        &self.control
+    }
+
     /// The pause in effect.
     pub(super) fn pause(&self) -> Option<&Pause> {
         self.control.pause.as_ref()

@@ -195,6 +195,7 @@ fn queued(ticket: &Ticket, source: &SourceConfig) -> RunRecord {
         run_id: ticket.run_id,
         state: RunState::Queued,
         trigger: ticket.trigger,
+        actor: Some(ticket.actor.clone()),
         mode: ticket.mode,
         source: source.name.to_string(),
         dry_run: ticket.dry_run,

@@ -14,6 +14,7 @@
 //! [`crate::daemon`]), for a daemon that schedules nothing must not look alive.
 
 mod admission;
+mod audit;
 mod bookkeeping;
 mod command;
 mod intent;
@@ -57,8 +58,9 @@ pub use snapshot::{
 
 use crate::config::{Config, Loaded, SourceName};
 use crate::engine::{Class, Error, RunReport, Side};
-use crate::history::{Ring, RunRecord};
+use crate::history::{Change, Changes, Ring, RunRecord};
 use crate::metrics::Metrics;
+use audit::{Asker, Deed};
 use intent::Intent;
 use lane::Lane;
 use link::Link;
@@ -137,6 +139,7 @@ struct Supervisor<O: Outside> {
     link: Link<O::Target>,
     residents: Residents,
     history: Ring,
+    changes: Changes,
     reloads: Reloads,
     textfile: Textfile,
     started: DateTime<Utc>,
@@ -167,7 +170,8 @@ enum Done<O: Outside> {
     Released { link: u64 },
     Saved { link: u64, version: u64, result: Result<(), Error> },
     Recorded { link: u64, record: Arc<RunRecord>, result: Result<(), Error> },
-    Proposed(Result<Option<Proposal<O>>, Vec<String>>),
+    Noted { link: u64, change: Arc<Change>, result: Result<(), Error> },
+    Proposed(Result<Option<Box<Proposal<O>>>, Vec<String>>),
     TextfileWritten(io::Result<()>),
 }
 
@@ -217,6 +221,7 @@ impl<O: Outside> Supervisor<O> {
             link,
             residents: Residents::default(),
             history: Ring::new(config.history_keep),
+            changes: Changes::default(),
             reloads: Reloads::default(),
             textfile: Textfile { due: now, writing: false, failed: false },
             started,
@@ -311,45 +316,57 @@ impl<O: Outside> Supervisor<O> {
         next
     }
 
-    fn order(&mut self, Order { actor, command }: Order) {
+    fn order(&mut self, Order { actor, via, command }: Order) {
         if self.drain_until.is_some() {
             // Without its reply the asker learns that the daemon is stopping.
             return;
         }
-        let Some(command) = self.refuse_as_standby(command) else { return };
-        match command {
+        let (asker, deed) = (Asker { actor: actor.clone(), via }, Deed::of(&command));
+        let Some(command) = self.refuse_as_standby(command) else {
+            return audit::line(&asker, &deed, "denied: standby");
+        };
+        let before = self.intent.control().clone();
+        let denied = match command {
             Command::Run(request, reply) => {
                 let admitted = self.admit(&request, &actor);
-                self.answer(reply, admitted);
+                self.answer(reply, admitted)
             }
             Command::Cancel(reply) => {
-                let cancelled = self.cancel(&actor);
-                self.answer(reply, cancelled);
+                let cancelled = self.cancel();
+                self.answer(reply, cancelled)
             }
             Command::Pause(request, reply) => {
                 let pause = self.pause(request, actor);
-                self.answer(reply, Ok(pause));
+                self.answer(reply, Ok(pause))
             }
             Command::Resume(reply) => {
-                self.resume(&actor);
-                self.answer(reply, Ok(()));
+                self.resume();
+                self.answer(reply, Ok(()))
             }
             Command::SetSchedule(request, reply) => {
-                let schedule = self.set_schedule(request, &actor);
-                self.answer(reply, schedule);
+                let schedule = self.set_schedule(request);
+                self.answer(reply, schedule)
             }
             Command::SetLogLevel(request, reply) => {
                 let level = self.set_log_level(request, &actor);
-                self.answer(reply, Ok(level));
+                self.answer(reply, Ok(level))
             }
-            Command::Reload(trigger, reply) => self.ask_reload(trigger, &actor, reply),
+            // Its outcome comes later, and is noted then.
+            Command::Reload(trigger, reply) => return self.ask_reload(trigger, asker, reply),
+        };
+        audit::line(&asker, &deed, &audit::result(denied.as_ref()));
+        let changed = deed.changes_by_itself() || *self.intent.control() != before;
+        if denied.is_none() && changed {
+            self.note(&asker, deed);
         }
     }
 
-    /// Who got an answer finds it true in the next snapshot that it reads.
-    fn answer<T>(&mut self, reply: oneshot::Sender<T>, answer: T) {
+    /// Who got an answer finds it true in the next snapshot that it reads. Gives back why it is a refusal.
+    fn answer<T>(&mut self, reply: oneshot::Sender<Result<T, Denied>>, answer: Result<T, Denied>) -> Option<Denied> {
         self.publish();
+        let denied = answer.as_ref().err().cloned();
         drop(reply.send(answer));
+        denied
     }
 
     fn done(&mut self, done: Done<O>) {
@@ -360,10 +377,11 @@ impl<O: Outside> Supervisor<O> {
             Done::Recorded { link, record, result } if link == self.link.number => {
                 self.run_recorded(&record, &result);
             }
+            Done::Noted { link, change, result } if link == self.link.number => self.change_noted(&change, &result),
             Done::LockLost { link, error } if link == self.link.number => self.lock_lost(&error),
             Done::Released { link } if link == self.link.number => self.release = Release::Done,
             Done::LockLost { .. } | Done::Released { .. } => {}
-            Done::Opened { .. } | Done::Saved { .. } | Done::Recorded { .. } => {}
+            Done::Opened { .. } | Done::Saved { .. } | Done::Recorded { .. } | Done::Noted { .. } => {}
             Done::Proposed(result) => self.reload_ended(result),
             Done::TextfileWritten(result) => self.textfile_written(&result),
         }

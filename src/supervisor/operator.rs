@@ -63,14 +63,10 @@ impl<O: Outside> Supervisor<O> {
         }
     }
 
-    pub(super) fn set_schedule(&mut self, request: ScheduleRequest, actor: &Actor) -> Result<Schedule, Denied> {
+    pub(super) fn set_schedule(&mut self, request: ScheduleRequest) -> Result<Schedule, Denied> {
         let seen = request.expected.is_none_or(|tags| tags.contains(&self.schedule().tag()));
         if !seen {
             return Err(Denied::ScheduleChanged);
-        }
-        match &request.plan {
-            Some(plan) => tracing::info!(%actor, "the schedule is set: a run {plan}"),
-            None => tracing::info!(%actor, "the schedule is the file's again"),
         }
         let before = self.plan();
         self.intent.set_plan(request.plan, &self.config.schedule.plan);
@@ -107,19 +103,11 @@ impl<O: Outside> Supervisor<O> {
         let length = request.duration.and_then(|length| TimeDelta::from_std(length).ok());
         let until = length.and_then(|length| since.checked_add_signed(length));
         let pause = Pause { reason: request.reason, actor: Some(actor), since, until };
-        tracing::info!(
-            actor = pause.actor.as_ref().map(Actor::as_str),
-            until = until.map(|until| until.to_rfc3339()),
-            "paused"
-        );
         self.intent.set_pause(Some(pause.clone()));
         pause
     }
 
-    pub(super) fn resume(&mut self, actor: &Actor) {
-        if self.intent.pause().is_some() {
-            tracing::info!(%actor, "resumed");
-        }
+    pub(super) fn resume(&mut self) {
         self.intent.set_pause(None);
     }
 

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Environment, Loaded, Problem, SourceConfig, TargetConfig};
 use crate::engine::{self, Error, Levels, RunReport, Settings};
-use crate::history::RunRecord;
+use crate::history::{Change, RunRecord};
 use crate::schedule::Control;
 use crate::source::Source;
 use crate::target::{Claim, Target};
@@ -23,6 +23,7 @@ use crate::telemetry::Telemetry;
 pub(crate) struct Remembered {
     pub(crate) control: Control,
     pub(crate) runs: Vec<RunRecord>,
+    pub(crate) changes: Vec<Change>,
     /// The sources of which it holds rows.
     pub(crate) sources: Vec<String>,
 }
@@ -81,6 +82,13 @@ pub(crate) trait Outside: Send + Sync + 'static {
         &self,
         target: &Self::Target,
         record: &RunRecord,
+        keep: usize,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+    /// Keeps a change.
+    fn note(
+        &self,
+        target: &Self::Target,
+        change: &Change,
         keep: usize,
     ) -> impl Future<Output = Result<(), Error>> + Send;
     /// Reads the configuration again.
@@ -151,6 +159,7 @@ impl Outside for World {
             Claim::Held => Ok(Opened::Active(Remembered {
                 control: target.load_control().await?,
                 runs: target.recent_runs(limit).await?,
+                changes: target.recent_changes(limit).await?,
                 sources: target.sources().await?,
             })),
         }
@@ -170,6 +179,10 @@ impl Outside for World {
 
     async fn record(&self, target: &Target, record: &RunRecord, keep: usize) -> Result<(), Error> {
         target.record_run(record, keep).await
+    }
+
+    async fn note(&self, target: &Target, change: &Change, keep: usize) -> Result<(), Error> {
+        target.record_change(change, keep).await
     }
 
     async fn load(&self) -> Result<Loaded, Vec<Problem>> {

@@ -47,7 +47,7 @@ pub(super) fn empty(config: Arc<Config>, config_status: ConfigStatus, started: D
         served_by: None,
         unconfigured_sources: Vec::new(),
     };
-    Snapshot { status, config, history: Arc::default(), open_runs: Vec::new() }
+    Snapshot { status, config, history: Arc::default(), changes: Arc::default(), open_runs: Vec::new() }
 }
 
 impl<O: Outside> Supervisor<O> {
@@ -58,6 +58,7 @@ impl<O: Outside> Supervisor<O> {
             let same = old.status == new.status
                 && old.open_runs == new.open_runs
                 && Arc::ptr_eq(&old.history, &new.history)
+                && Arc::ptr_eq(&old.changes, &new.changes)
                 && Arc::ptr_eq(&old.config, &new.config);
             if !same {
                 *old = Arc::new(new);
@@ -93,7 +94,8 @@ impl<O: Outside> Supervisor<O> {
             unconfigured_sources: self.residents.unconfigured(&self.config),
         };
         let open_runs = self.lanes.iter().flat_map(Lane::open_runs).collect();
-        Snapshot { status, config: self.config.clone(), history, open_runs }
+        let changes = self.changes.records().clone();
+        Snapshot { status, config: self.config.clone(), history, changes, open_runs }
     }
 
     fn source_statuses(&mut self) -> Vec<SourceStatus> {

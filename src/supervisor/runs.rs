@@ -35,18 +35,16 @@ impl<O: Outside> Supervisor<O> {
         // All or none: half of a request would be hard to explain.
         lanes.iter().try_for_each(|lane| lane.slots.check(request))?;
         let runs = lanes.iter_mut().map(|lane| lane.slots.admit(request, actor)).collect::<Result<_, _>>()?;
-        tracing::info!(%actor, trigger = %request.trigger.as_str(), mode = request.mode.as_str(), "a run is asked for");
         // Whoever asks wants an answer: a run, or what is wrong with the target now.
         self.link.hurry(Instant::now());
         Ok(Admitted { runs })
     }
 
-    pub(super) fn cancel(&mut self, actor: &Actor) -> Result<Vec<Uuid>, Denied> {
+    pub(super) fn cancel(&mut self) -> Result<Vec<Uuid>, Denied> {
         let active: Vec<_> = self.lanes.iter().filter_map(|lane| lane.active.as_ref()).collect();
         if active.is_empty() {
             return Err(Denied::NothingToCancel);
         }
-        tracing::info!(%actor, runs = active.len(), "the runs under way are cancelled");
         active.iter().for_each(|active| active.cancel.cancel());
         Ok(active.iter().map(|active| active.ticket.run_id).collect())
     }

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::config::Config;
-use crate::history::RunRecord;
+use crate::history::{Change, RunRecord};
 use crate::schedule::{Pause, Plan};
 
 /// Everything that a reader may ask for, of one moment.
@@ -21,6 +21,8 @@ pub struct Snapshot {
     pub config: Arc<Config>,
     /// Ended runs, newest first.
     pub history: Arc<Vec<Arc<RunRecord>>>,
+    /// Changes beside runs, newest first.
+    pub changes: Arc<Vec<Arc<Change>>>,
     /// Runs that wait, and runs under way with their counts so far.
     pub open_runs: Vec<RunRecord>,
 }

@@ -21,13 +21,13 @@ impl<O: Outside> Supervisor<O> {
     pub(super) fn refuse_as_standby(&mut self, command: Command) -> Option<Command> {
         let Some(holder) = self.link.served_by() else { return Some(command) };
         let denied = Denied::Standby(holder.to_owned());
-        match command {
+        let _ = match command {
             Command::Run(_, reply) => self.answer(reply, Err(denied)),
             Command::Pause(_, reply) => self.answer(reply, Err(denied)),
             Command::Resume(reply) => self.answer(reply, Err(denied)),
             Command::SetSchedule(_, reply) => self.answer(reply, Err(denied)),
             allowed @ (Command::Cancel(_) | Command::Reload(..) | Command::SetLogLevel(..)) => return Some(allowed),
-        }
+        };
         None
     }
 

@@ -12,6 +12,7 @@
 
 mod harness;
 
+mod access;
 mod bumps;
 mod changes;
 mod clocks;

@@ -1,6 +1,7 @@
 //! The loop against a scripted world and tokio's paused clock: no database, no file, no waiting.
 
 mod any_order;
+mod audit;
 mod end;
 mod failures;
 mod reload;
@@ -23,7 +24,7 @@ use crate::config::{
     TargetConfig,
 };
 use crate::engine::{Counts, Levels, Mode, Settings};
-use crate::history::Trigger;
+use crate::history::{Actor, Change, Trigger, Via};
 use crate::schedule::{Control, Cron, Override, Pause};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -70,6 +71,7 @@ pub(crate) struct State {
     save_fails: bool,
     saved: Vec<Control>,
     recorded: Vec<Uuid>,
+    noted: Vec<Change>,
     file: Result<Loaded, Vec<Problem>>,
     load_takes: Duration,
     pub(crate) loads: usize,
@@ -107,6 +109,7 @@ impl Fake {
             save_fails: false,
             saved: Vec::new(),
             recorded: Vec::new(),
+            noted: Vec::new(),
             file: Ok(file("at start", config())),
             load_takes: Duration::ZERO,
             loads: 0,
@@ -241,7 +244,7 @@ impl Outside for Fake {
                 return Ok(Opened::Standby(holder.clone()));
             }
             let (control, runs) = (state.control.clone(), state.earlier.clone());
-            Ok(Opened::Active(Remembered { control, runs, sources: state.residents.clone() }))
+            Ok(Opened::Active(Remembered { control, runs, changes: Vec::new(), sources: state.residents.clone() }))
         })
     }
 
@@ -265,6 +268,11 @@ impl Outside for Fake {
 
     async fn record(&self, _: &String, record: &RunRecord, _: usize) -> Result<(), Error> {
         self.change(|state| state.recorded.push(record.run_id));
+        Ok(())
+    }
+
+    async fn note(&self, _: &String, change: &Change, _: usize) -> Result<(), Error> {
+        self.change(|state| state.noted.push(change.clone()));
         Ok(())
     }
 

@@ -99,9 +99,9 @@ async fn a_pause_during_a_pause_replaces_it_and_names_its_actor() {
     let fake = Fake::new();
     let test = started(&fake, config());
     let first = PauseRequest { reason: Some("upgrade".to_owned()), duration: Some(SECOND * 60) };
-    test.handle.by(Actor::named("uid 0")).pause(first).await.unwrap();
+    test.handle.by(Actor::named("uid 0"), Via::Socket).pause(first).await.unwrap();
     tokio::time::sleep(SECOND * 30).await;
-    test.handle.by(Actor::named("token night")).pause(PauseRequest::default()).await.unwrap();
+    test.handle.by(Actor::named("token night"), Via::Socket).pause(PauseRequest::default()).await.unwrap();
     tokio::time::sleep(SECOND * 600).await;
     let pause = test.handle.snapshot().status.pause.clone().expect("the second one has no end");
     assert_eq!((pause.reason, pause.until), (None, None));
