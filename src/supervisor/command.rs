@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
+use super::events::{Follower, Log, NOWHERE};
 use super::{Schedule, Snapshot};
 use crate::config::SourceName;
 use crate::engine::Mode;
@@ -145,12 +146,17 @@ pub struct Handle {
     actor: Actor,
     commands: mpsc::Sender<Order>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
+    events: watch::Receiver<Log>,
 }
 
 impl Handle {
-    /// Joins the two ends that the supervisor holds.
-    pub(crate) fn new(commands: mpsc::Sender<Order>, snapshot: watch::Receiver<Arc<Snapshot>>) -> Self {
-        Self { actor: Actor::daemon(), commands, snapshot }
+    /// Joins the ends that the supervisor holds.
+    pub(crate) fn new(
+        commands: mpsc::Sender<Order>,
+        snapshot: watch::Receiver<Arc<Snapshot>>,
+        events: watch::Receiver<Log>,
+    ) -> Self {
+        Self { actor: Actor::daemon(), commands, snapshot, events }
     }
 
     /// The same supervisor, asked by somebody else.
@@ -169,6 +175,13 @@ impl Handle {
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.snapshot.clone()
+    }
+
+    /// Follows what happens: from now on, or from after the event whose ID is given. What cannot be given
+    /// any more, or is no ID of this daemon's life, begins with a gap.
+    #[must_use]
+    pub fn follow(&self, after: Option<&str>) -> Follower {
+        Follower::new(self.events.clone(), after.map(|id| id.parse().unwrap_or(NOWHERE)))
     }
 
     /// Runs now. While a run of the source is under way one more is queued, and further requests

@@ -16,6 +16,7 @@
 mod admission;
 mod bookkeeping;
 mod command;
+pub(crate) mod events;
 mod intent;
 mod lane;
 mod link;
@@ -45,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use command::{Admitted, Command, Denied, Handle, Order, PauseRequest, ReloadOutcome, ReloadTrigger, RunRequest};
+pub use events::{Event, EventId, Follower, GapReason, Happened, Progress, Reload, Speed, Speeds};
 pub(crate) use outside::{Outside, World};
 pub use snapshot::{
     ConfigStatus, LastResult, Reachability, Running, Schedule, ScheduleOrigin, Snapshot, SourceStatus, Status,
@@ -54,6 +56,7 @@ use crate::config::{Config, Loaded, SourceName};
 use crate::engine::{Class, Error, RunReport, Side};
 use crate::history::{Ring, RunRecord};
 use crate::metrics::Metrics;
+use events::Events;
 use intent::Intent;
 use lane::Lane;
 use link::Link;
@@ -108,7 +111,7 @@ pub(crate) fn start<O: Outside>(outside: O, loaded: Loaded, metrics: Metrics, st
     let (beats, beat_queue) = mpsc::channel(1);
     let (edges, reloads) = mpsc::unbounded_channel();
     let supervisor = Supervisor::new(outside, loaded, metrics, stop, command_queue, beat_queue, edges);
-    let handle = Handle::new(commands, supervisor.snapshot.subscribe());
+    let handle = Handle::new(commands, supervisor.snapshot.subscribe(), supervisor.events.subscribe());
     Started { handle, task: tokio::spawn(supervisor.work()), pulse: Pulse { beats, reloads } }
 }
 
@@ -128,6 +131,7 @@ struct Supervisor<O: Outside> {
     residents: Residents,
     history: Ring,
     reloads: Reloads,
+    events: Events,
     textfile: Textfile,
     started: DateTime<Utc>,
     /// Set once the daemon stops: when it gives up waiting.
@@ -205,6 +209,7 @@ impl<O: Outside> Supervisor<O> {
             residents: Residents::default(),
             history: Ring::new(config.history_keep),
             reloads: Reloads::default(),
+            events: Events::new(),
             textfile: Textfile { due: now, writing: false, failed: false },
             started,
             drain_until: None,

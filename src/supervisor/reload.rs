@@ -108,6 +108,8 @@ impl<O: Outside> Supervisor<O> {
         };
         self.metrics.reloaded(trigger, &outcome);
         let _ = self.edges.send(ReloadEdge::End);
+        self.publish();
+        self.events.reloaded(trigger, outcome.clone(), self.outside.now());
         askers.into_iter().for_each(|reply| self.answer(reply, Ok(outcome.clone())));
         if let Some((trigger, askers)) = self.reloads.next.take() {
             self.begin_reload(trigger, askers);
