@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::Utc;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::header::{CONTENT_TYPE, HeaderValue, LOCATION};
+use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::json;
@@ -19,10 +20,10 @@ use super::Peer;
 use super::input::{self, Query};
 use super::problem::{Kind, Problem};
 use super::router::{Front, Reply};
-use super::wire::{Cancelled, ConfigReply, Live, Paused, RunAccepted, RunOf, Runs};
+use super::wire::{Cancelled, ConfigReply, HistoryPage, Live, Paused, RunAccepted, RunOf, Runs};
 use crate::config::SourceName;
 use crate::engine::Mode;
-use crate::history::{RunRecord, Trigger};
+use crate::history::{self, RunRecord, Trigger};
 use crate::supervisor::{Denied, Handle, ReloadTrigger, RunRequest, Snapshot};
 
 /// Time for the supervisor to answer a command.
@@ -32,6 +33,7 @@ const COMMAND_TIME: Duration = Duration::from_secs(30);
 pub(super) struct Call<'a> {
     pub(super) front: &'a Front,
     pub(super) peer: Peer,
+    pub(super) head: &'a Parts,
     pub(super) snapshot: &'a Snapshot,
     pub(super) query: Query<'a>,
     pub(super) body: Bytes,
@@ -78,6 +80,7 @@ fn run_request(call: &Call<'_>) -> Result<RunRequest, Problem> {
         mode: body.mode.unwrap_or(Mode::Delta),
         dry_run: body.dry_run,
         allow_deletes: body.allow_deletes,
+        key: input::idempotency_key(&call.head.headers)?,
     })
 }
 
@@ -168,8 +171,9 @@ pub(super) async fn resume(call: &Call<'_>) -> Answer {
 
 pub(super) fn history(call: &Call<'_>) -> Answer {
     let limit = call.query.limit()?;
-    let runs = call.snapshot.history.iter().take(limit).cloned().collect();
-    Ok(json_reply(StatusCode::OK, &Runs { runs }))
+    let page = history::page(&call.snapshot.history, call.query.before()?, limit);
+    let next = page.before.map(|before| format!("/sync/history?limit={limit}&before={before}"));
+    Ok(json_reply(StatusCode::OK, &HistoryPage { runs: page.runs, next }))
 }
 
 pub(super) fn health(call: &Call<'_>) -> Answer {
@@ -241,7 +245,7 @@ fn json_reply(status: StatusCode, body: &impl Serialize) -> Reply {
 }
 
 fn reply(status: StatusCode, content_type: &'static str, text: String) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::from(text)));
+    let mut reply = Response::new(Either::Left(Full::new(Bytes::from(text))));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     reply

@@ -9,6 +9,7 @@
 //!                                       wire (JSON)  <-  problem (errors) <-+
 //! ```
 
+mod events;
 mod guard;
 mod handlers;
 mod health;
@@ -26,6 +27,7 @@ pub mod wire;
 
 use std::net::IpAddr;
 
+pub use events::CONTENT as EVENT_STREAM;
 pub use input::{duration, pause_body};
 pub use listen::Listener;
 pub use serve::serve;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::http::request::Parts;
@@ -12,13 +11,14 @@ use hyper::{Method, Request, Response};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::events::{self, Body};
 use super::handlers::{self, Call};
 use super::input::{self, Query};
 use super::problem::{Kind, Problem};
 use super::{App, Peer, guard};
 
-/// A reply; bodies are small and complete.
-pub(super) type Reply = Response<Full<Bytes>>;
+/// A reply.
+pub(super) type Reply = Response<Body>;
 
 /// What all requests of a listener share.
 #[derive(Clone)]
@@ -29,6 +29,8 @@ pub(super) struct Front {
     /// One permit for each request that waits for a run: they are fewer than the connections, so
     /// that clients that wait, or died waiting, leave room for the others.
     pub(super) waits: Arc<Semaphore>,
+    /// One permit for each stream of events.
+    pub(super) streams: Arc<Semaphore>,
 }
 
 /// What a path names.
@@ -42,6 +44,7 @@ pub(super) enum Route<'a> {
     Pause,
     Resume,
     History,
+    Events,
     Health,
     Live,
     Ready,
@@ -64,6 +67,7 @@ impl<'a> Route<'a> {
             (Some("sync"), Some("pause"), None, _) => Self::Pause,
             (Some("sync"), Some("resume"), None, _) => Self::Resume,
             (Some("sync"), Some("history"), None, _) => Self::History,
+            (Some("events"), None, ..) => Self::Events,
             (Some("health"), None, ..) => Self::Health,
             (Some("health"), Some("live"), None, _) => Self::Live,
             (Some("health"), Some("ready"), None, _) => Self::Ready,
@@ -85,6 +89,7 @@ impl<'a> Route<'a> {
             Self::Pause => "/sync/pause",
             Self::Resume => "/sync/resume",
             Self::History => "/sync/history",
+            Self::Events => "/events",
             Self::Health => "/health",
             Self::Live => "/health/live",
             Self::Ready => "/health/ready",
@@ -103,12 +108,12 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// The one query key that the route takes with this method.
-    fn query_key(self, method: &Method) -> Option<&'static str> {
+    /// The query keys that the route takes.
+    fn query_keys(self) -> &'static [&'static str] {
         match self {
-            Self::Run | Self::RunById(_) => Some("wait"),
-            Self::History if method != Method::POST => Some("limit"),
-            _ => None,
+            Self::Run | Self::RunById(_) => &["wait"],
+            Self::History => &["limit", "before"],
+            _ => &[],
         }
     }
 }
@@ -147,9 +152,9 @@ async fn dispatch(
     if !route.allow().split(", ").any(|allowed| allowed == method.as_str()) {
         return Err(Problem::method_not_allowed(route.allow()));
     }
-    let query = Query::parse(head.uri.query(), route.query_key(method))?;
+    let query = Query::parse(head.uri.query(), route.query_keys())?;
     let body = if method == Method::GET { Bytes::new() } else { input::body(&head.headers, body).await? };
-    let call = Call { front, peer, snapshot: &snapshot, query, body };
+    let call = Call { front, peer, head, snapshot: &snapshot, query, body };
     match (route, method.as_str()) {
         (Route::Status, _) => handlers::status(&call),
         (Route::Run, _) => handlers::run(&call).await,
@@ -161,6 +166,7 @@ async fn dispatch(
         (Route::Pause, _) => handlers::pause(&call).await,
         (Route::Resume, _) => handlers::resume(&call).await,
         (Route::History, _) => handlers::history(&call),
+        (Route::Events, _) => events::open(front, head),
         (Route::Health, _) => handlers::health(&call),
         (Route::Live, _) => handlers::live(&call),
         (Route::Ready, _) => handlers::ready(&call),
@@ -182,7 +188,7 @@ mod tests {
         {
             assert_eq!(Route::of(path), None, "{path}");
         }
-        for path in ["/sync/runs/a/b", "/health/live/x", "/metrics/", "/config/reload/now", "/../health"] {
+        for path in ["/sync/runs/a/b", "/health/live/x", "/metrics/", "/events/1", "/config/reload/now", "/../health"] {
             assert_eq!(Route::of(path), None, "{path}");
         }
     }
@@ -192,7 +198,8 @@ mod tests {
         for pattern in ["/sync/run", "/sync/cancel", "/sync/schedule", "/sync/pause", "/sync/resume", "/sync/history"] {
             assert_eq!(Route::of(pattern).map(Route::pattern), Some(pattern));
         }
-        for pattern in ["/health", "/health/live", "/health/ready", "/metrics", "/config", "/config/reload"] {
+        for pattern in ["/events", "/health", "/health/live", "/health/ready", "/metrics", "/config", "/config/reload"]
+        {
             assert_eq!(Route::of(pattern).map(Route::pattern), Some(pattern));
         }
     }

@@ -1,5 +1,7 @@
 //! The API over real loopback TCP and a real Unix socket, against a supervisor that does as told.
 
+mod events;
+
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::PathBuf;

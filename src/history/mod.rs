@@ -3,6 +3,7 @@
 //! Does no I/O: the supervisor has the records that are worth a row written to the target.
 
 mod actor;
+mod page;
 mod ring;
 
 use chrono::{DateTime, Utc};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use actor::Actor;
+pub use page::{Page, page};
 pub use ring::Ring;
 
 use crate::engine::{Levels, Mode};

@@ -18,7 +18,7 @@ use crate::schedule::Pause;
 pub(crate) const QUEUE: usize = 64;
 
 /// A run that somebody wants.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunRequest {
     /// Who asks.
     pub trigger: Trigger,
@@ -30,6 +30,8 @@ pub struct RunRequest {
     pub dry_run: bool,
     /// Pass the brake on deletes, once.
     pub allow_deletes: bool,
+    /// The sender's name for this request: the same request with the same key is that one again.
+    pub key: Option<Arc<str>>,
 }
 
 /// The run that serves a request: its own, or the one that it joined.
@@ -66,6 +68,9 @@ pub enum Denied {
     /// The run that waits differs from the wanted one, so that joining it would not do what was asked.
     #[error("another run with different options is already queued")]
     QueueTaken,
+    /// The key is that of another request.
+    #[error("this idempotency key was sent with another request; take a new key for each")]
+    KeyReused,
     /// Another daemon serves the target, and says so of itself.
     #[error("standby: another daemon serves this target ({0}); ask that one")]
     Standby(String),
@@ -188,7 +193,8 @@ impl Handle {
     /// with the same options join that one.
     ///
     /// # Errors
-    /// [`Denied::Busy`], [`Denied::Stopping`], [`Denied::UnknownSource`], [`Denied::QueueTaken`].
+    /// [`Denied::Busy`], [`Denied::Stopping`], [`Denied::UnknownSource`], [`Denied::QueueTaken`],
+    /// [`Denied::KeyReused`].
     pub async fn run(&self, request: RunRequest) -> Result<Admitted, Denied> {
         self.ask(|reply| Command::Run(request, reply)).await
     }

@@ -24,6 +24,7 @@ mod operator;
 mod outside;
 mod publish;
 mod reload;
+mod repeats;
 mod residents;
 mod runs;
 mod snapshot;
@@ -62,6 +63,7 @@ use lane::Lane;
 use link::Link;
 use outside::Opened;
 use reload::{Proposal, Reloads};
+use repeats::Repeats;
 use residents::Residents;
 use standby::Release;
 
@@ -131,6 +133,7 @@ struct Supervisor<O: Outside> {
     residents: Residents,
     history: Ring,
     reloads: Reloads,
+    repeats: Repeats,
     events: Events,
     textfile: Textfile,
     started: DateTime<Utc>,
@@ -209,6 +212,7 @@ impl<O: Outside> Supervisor<O> {
             residents: Residents::default(),
             history: Ring::new(config.history_keep),
             reloads: Reloads::default(),
+            repeats: Repeats::default(),
             events: Events::new(),
             textfile: Textfile { due: now, writing: false, failed: false },
             started,

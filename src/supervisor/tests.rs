@@ -310,7 +310,7 @@ fn broken(message: &str) -> Result<Loaded, Vec<Problem>> {
 }
 
 fn request(mode: Mode) -> RunRequest {
-    RunRequest { trigger: Trigger::Api, source: None, mode, dry_run: false, allow_deletes: false }
+    RunRequest { trigger: Trigger::Api, source: None, mode, dry_run: false, allow_deletes: false, key: None }
 }
 
 /// A supervisor in a test.

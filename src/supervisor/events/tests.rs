@@ -55,8 +55,14 @@ async fn changes_by_operators_and_the_end_are_told() {
     test.handle.pause(PauseRequest::default()).await.unwrap();
     test.handle.set_interval(Some(Duration::from_secs(30))).await.unwrap();
     test.handle.reload(ReloadTrigger::Api).await.unwrap();
-    let request =
-        RunRequest { trigger: Trigger::Api, source: None, mode: Mode::Full, dry_run: false, allow_deletes: false };
+    let request = RunRequest {
+        trigger: Trigger::Api,
+        source: None,
+        mode: Mode::Full,
+        dry_run: false,
+        allow_deletes: false,
+        key: None,
+    };
     test.handle.run(request).await.unwrap();
     let events = until(&mut follower, "run.finished").await;
     assert_eq!(names(&events), ["paused", "schedule.changed", "reloaded", "run.started", "run.finished"]);
