@@ -21,6 +21,7 @@ mod convergence;
 mod crash;
 mod daemon;
 mod deletes;
+mod events;
 mod faults;
 mod first_load;
 mod fixture;

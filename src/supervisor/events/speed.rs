@@ -10,7 +10,7 @@ use crate::engine::{Counts, Levels};
 use crate::history::RunRecord;
 
 /// A run is told at most this often. The first time after as long, too: most runs are shorter.
-const TOLD_EVERY: Duration = Duration::from_millis(500);
+const TOLD_EVERY: Duration = Duration::from_millis(200);
 
 /// How far a run has come.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -116,16 +116,16 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_told_twice_a_second_and_only_while_it_gets_further() {
+    fn a_run_is_told_a_few_times_a_second_and_only_while_it_gets_further() {
         let start = Instant::now();
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
         let mut meter = Meter::new(record(1).run_id, start);
-        assert_eq!(meter.read(&run(10, 20), at(499)), None, "too early");
-        assert!(meter.read(&run(10, 20), at(500)).is_some());
+        assert_eq!(meter.read(&run(10, 20), at(199)), None, "too early");
+        assert!(meter.read(&run(10, 20), at(200)).is_some());
         assert_eq!(meter.read(&run(10, 20), at(5000)), None, "no further");
         assert!(meter.read(&run(10, 21), at(5001)).is_some());
         assert_eq!(meter.read(&run(10, 22), at(5002)), None, "too early again");
-        assert!(meter.read(&run(10, 22), at(5501)).is_some(), "what was held back is told later");
+        assert!(meter.read(&run(10, 22), at(5201)).is_some(), "what was held back is told later");
     }
 
     #[test]
