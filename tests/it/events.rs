@@ -33,7 +33,7 @@ async fn quiet(seed: u64, studies: u32) -> Site {
 }
 
 #[tokio::test]
-async fn a_load_is_told_from_its_start_over_its_progress_to_its_end() {
+async fn a_load_is_told_from_its_start_over_its_progress_drain() {
     let site = quiet(171, random::studies(6000)).await;
     let daemon = site.daemon().await;
     let mut stream = Stream::open(&daemon.socket, NOWHERE).await;
@@ -96,7 +96,7 @@ async fn a_reader_comes_back_to_its_place_and_after_a_restart_to_a_gap() {
 
     let place = back.ids.last().unwrap().clone();
     daemon.stop().await;
-    back.to_its_end().await;
+    back.drain().await;
     assert_eq!(back.names().last(), Some(&"stopping"));
     let daemon = site.daemon().await;
     let mut after = Stream::open(&daemon.socket, &place).await;
@@ -136,7 +136,7 @@ async fn readers_that_do_not_read_hold_up_neither_runs_nor_clients_nor_the_end()
     assert_eq!(daemon.exit().await, 0, "{}", daemon.log());
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     assert!(!daemon.log().contains("panicked"), "{}", daemon.log());
-    reader.to_its_end().await;
+    reader.drain().await;
     assert_eq!(reader.names().last(), Some(&"stopping"));
 }
 

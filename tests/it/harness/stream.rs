@@ -61,7 +61,7 @@ impl Stream {
     }
 
     /// Reads on until the daemon ends the stream.
-    pub(crate) async fn to_its_end(&mut self) {
+    pub(crate) async fn drain(&mut self) {
         let until = Instant::now() + CAP;
         while !self.ended {
             self.read(until).await;
