@@ -61,8 +61,14 @@ async fn reload(handle: Handle) {
 }
 
 async fn run(handle: Handle) {
-    let request =
-        RunRequest { trigger: Trigger::Signal, source: None, mode: Mode::Delta, dry_run: false, allow_deletes: false };
+    let request = RunRequest {
+        trigger: Trigger::Signal,
+        source: None,
+        mode: Mode::Delta,
+        dry_run: false,
+        allow_deletes: false,
+        key: None,
+    };
     if let Err(denied) = handle.by(Actor::signal(), Via::Signal).run(request).await {
         tracing::warn!(%denied, "SIGUSR1: no run");
     }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::Utc;
-use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use http_body_util::{Either, Full};
+use hyper::header::{CONTENT_TYPE, HeaderValue, LOCATION};
+use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::json;
@@ -18,11 +19,11 @@ use uuid::Uuid;
 use super::input::{self, Query};
 use super::problem::{Kind, Problem};
 use super::router::{Front, Reply};
-use super::wire::{Audit, Cancelled, ConfigReply, Live, Paused, RunAccepted, RunOf, Runs};
+use super::wire::{Audit, Cancelled, ConfigReply, HistoryPage, Live, Paused, RunAccepted, RunOf, Runs};
 use super::{Peer, condition};
 use crate::config::SourceName;
 use crate::engine::Mode;
-use crate::history::{Actor, RunRecord, Trigger};
+use crate::history::{self, Actor, RunRecord, Trigger};
 use crate::supervisor::{Denied, Handle, ReloadTrigger, RunRequest, Schedule, ScheduleRequest, Snapshot};
 
 /// Time for the supervisor to answer a command.
@@ -33,8 +34,8 @@ pub(super) struct Call<'a> {
     pub(super) front: &'a Front,
     pub(super) peer: Peer,
     pub(super) actor: &'a Actor,
+    pub(super) head: &'a Parts,
     pub(super) snapshot: &'a Snapshot,
-    pub(super) headers: &'a HeaderMap,
     pub(super) query: Query<'a>,
     pub(super) body: Bytes,
 }
@@ -80,6 +81,7 @@ fn run_request(call: &Call<'_>) -> Result<RunRequest, Problem> {
         mode: body.mode.unwrap_or(Mode::Delta),
         dry_run: body.dry_run,
         allow_deletes: body.allow_deletes,
+        key: input::idempotency_key(&call.head.headers)?,
     })
 }
 
@@ -145,14 +147,14 @@ pub(super) fn schedule(call: &Call<'_>) -> Answer {
 }
 
 pub(super) async fn set_schedule(call: &Call<'_>) -> Answer {
-    let expected = condition::expected(call.headers)?;
+    let expected = condition::expected(&call.head.headers)?;
     let plan = input::schedule(&call.body, call.snapshot.config.schedule.time_zone)?;
     let request = ScheduleRequest { plan: Some(plan), expected };
     Ok(schedule_reply(&ask(call.handle().set_schedule(request)).await?))
 }
 
 pub(super) async fn reset_schedule(call: &Call<'_>) -> Answer {
-    let request = ScheduleRequest { plan: None, expected: condition::expected(call.headers)? };
+    let request = ScheduleRequest { plan: None, expected: condition::expected(&call.head.headers)? };
     Ok(schedule_reply(&ask(call.handle().set_schedule(request)).await?))
 }
 
@@ -187,8 +189,9 @@ pub(super) async fn resume(call: &Call<'_>) -> Answer {
 
 pub(super) fn history(call: &Call<'_>) -> Answer {
     let limit = call.query.limit()?;
-    let runs = call.snapshot.history.iter().take(limit).cloned().collect();
-    Ok(json_reply(StatusCode::OK, &Runs { runs }))
+    let page = history::page(&call.snapshot.history, call.query.before()?, limit);
+    let next = page.before.map(|before| format!("/sync/history?limit={limit}&before={before}"));
+    Ok(json_reply(StatusCode::OK, &HistoryPage { runs: page.runs, next }))
 }
 
 pub(super) fn audit(call: &Call<'_>) -> Answer {
@@ -266,7 +269,7 @@ fn json_reply(status: StatusCode, body: &impl Serialize) -> Reply {
 }
 
 fn reply(status: StatusCode, content_type: &'static str, text: String) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::from(text)));
+    let mut reply = Response::new(Either::Left(Full::new(Bytes::from(text))));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     reply

@@ -1,5 +1,6 @@
 //! What a client sent, made of untrusted text: query, body, durations. Says exactly what is wrong.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,6 +8,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use super::problem::{Kind, Problem};
 use super::wire::{LogLevelBody, PauseBody, RunBody};
@@ -31,6 +33,8 @@ const SHORTEST: Duration = Duration::from_secs(1);
 const LOG_LEVEL_TIME: Duration = Duration::from_secs(3600);
 /// The longest log level: a verbose log must not be forgotten.
 const LOG_LEVEL_LIMIT: Duration = Duration::from_secs(86_400);
+/// Characters of an idempotency key at the most.
+const KEY_LIMIT: usize = 128;
 /// Characters of a pause's reason at the most.
 const REASON_LIMIT: usize = 500;
 
@@ -132,6 +136,22 @@ pub(super) fn pause(body: &[u8]) -> Result<PauseRequest, Problem> {
     Ok(PauseRequest { reason, duration: time })
 }
 
+/// The `Idempotency-Key` header: a text in double quotes, as the draft of the HTTP working group has it, or
+/// bare, as most clients send it.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<Arc<str>>, Problem> {
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default();
+    let key = text.strip_prefix('"').map_or(Some(text), |quoted| quoted.strip_suffix('"')).unwrap_or_default();
+    let valid = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    if values.next().is_some() || key.is_empty() || key.len() > KEY_LIMIT || !key.bytes().all(valid) {
+        let detail =
+            "an Idempotency-Key is one text of 1 to 128 visible ASCII characters without quotes or backslashes";
+        return Err(Problem::new(Kind::Malformed, detail));
+    }
+    Ok(Some(key.into()))
+}
+
 /// A route that takes no field: nothing or an empty object.
 pub(super) fn nothing(body: &[u8]) -> Result<(), Problem> {
     Fields::parse(body, &[]).map(|_| ())
@@ -208,42 +228,55 @@ impl Fields {
     }
 }
 
-/// The query, checked against the one key that a route knows.
-pub(super) struct Query<'a>(Option<&'a str>);
+/// The query, checked against the keys that a route knows.
+pub(super) struct Query<'a>(Vec<(&'a str, &'a str)>);
 
 impl<'a> Query<'a> {
-    /// `key`: the only key that the route takes, if it takes one.
-    pub(super) fn parse(query: Option<&'a str>, key: Option<&'static str>) -> Result<Self, Problem> {
-        let mut value = None;
+    /// `keys`: those that the route takes, each at most once.
+    pub(super) fn parse(query: Option<&'a str>, keys: &[&str]) -> Result<Self, Problem> {
+        let mut values: Vec<(&str, &str)> = Vec::new();
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
-            if Some(name) != key || value.is_some() {
-                let valid = key.unwrap_or("none");
+            if !keys.contains(&name) || values.iter().any(|(known, _)| *known == name) {
+                let valid = if keys.is_empty() { "none".to_owned() } else { keys.join(", ") };
                 let detail = format!("the query has an unknown or repeated key; valid are: {valid}");
                 return Err(Problem::new(Kind::Malformed, detail));
             }
-            value = Some(text);
+            values.push((name, text));
         }
-        Ok(Self(value))
+        Ok(Self(values))
+    }
+
+    fn get(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
     }
 
     /// `wait=30s`.
     pub(super) fn wait(&self) -> Result<Option<Duration>, Problem> {
-        let Some(text) = self.0 else { return Ok(None) };
+        let Some(text) = self.get("wait") else { return Ok(None) };
         let time = duration(text).ok_or_else(|| Problem::new(Kind::Malformed, "wait is a time such as 30s"))?;
         Ok(Some(time.min(WAIT_LIMIT)))
     }
 
     /// `limit=20`.
     pub(super) fn limit(&self) -> Result<usize, Problem> {
-        let Some(text) = self.0 else { return Ok(20) };
+        let Some(text) = self.get("limit") else { return Ok(20) };
         let limit = text.parse().ok().filter(|limit| (1..=1000).contains(limit));
         limit.ok_or_else(|| Problem::new(Kind::Malformed, "limit is a number from 1 to 1000"))
+    }
+
+    /// `before=RUN_ID`.
+    pub(super) fn before(&self) -> Result<Option<Uuid>, Problem> {
+        let Some(text) = self.get("before") else { return Ok(None) };
+        let id = Uuid::try_parse(text).map_err(|_| Problem::new(Kind::Malformed, "before is the ID of a run"))?;
+        Ok(Some(id))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::HeaderValue;
+
     use super::*;
 
     fn kind<T: std::fmt::Debug>(result: Result<T, Problem>) -> Kind {
@@ -279,7 +312,7 @@ mod tests {
             let body = serde_json::json!({ "cron": text, "time_zone": "UTC" }).to_string();
             let _ = (schedule(body.as_bytes(), chrono_tz::UTC), log_level(&bytes));
             let _ = log_level(serde_json::json!({ "level": text }).to_string().as_bytes());
-            let _ = Query::parse(Some(&text), Some("wait")).and_then(|query| query.wait());
+            let _ = Query::parse(Some(&text), &["wait"]).and_then(|query| query.wait());
             let body = serde_json::json!({ "for": text, "reason": text }).to_string();
             let _ = pause(body.as_bytes());
         }
@@ -368,17 +401,44 @@ mod tests {
 
     #[test]
     fn a_query_has_the_known_key_once_and_in_range() {
-        let wait = |text| Query::parse(Some(text), Some("wait")).and_then(|query| query.wait());
+        let wait = |text| Query::parse(Some(text), &["wait"]).and_then(|query| query.wait());
         assert_eq!(wait("wait=30s").expect("valid"), Some(Duration::from_secs(30)));
         assert_eq!(wait("wait=5h").expect("capped"), Some(WAIT_LIMIT));
         for text in ["wait=x", "wait", "wait=1s&wait=2s", "limit=2", "wait=30s&x=1"] {
             assert_eq!(kind(wait(text)), Kind::Malformed, "{text}");
         }
-        let limit = |text| Query::parse(Some(text), Some("limit")).and_then(|query| query.limit());
+        let limit = |text| Query::parse(Some(text), &["limit", "before"]).and_then(|query| query.limit());
         assert_eq!(limit("").expect("default"), 20);
         assert_eq!(limit("limit=1000").expect("highest"), 1000);
-        for text in ["limit=0", "limit=1001", "limit=-1", "limit=%32"] {
+        for text in ["limit=0", "limit=1001", "limit=-1", "limit=%32", "limit=5&limit=5"] {
             assert_eq!(kind(limit(text)), Kind::Malformed, "{text}");
         }
+        let before = |text| Query::parse(Some(text), &["limit", "before"]).and_then(|query| query.before());
+        let id = Uuid::now_v7();
+        assert_eq!(before("limit=5").expect("none"), None);
+        let both = format!("before={id}&limit=5");
+        assert_eq!(before(&both).expect("an ID"), Some(id));
+        assert_eq!(kind(before("before=yesterday")), Kind::Malformed);
+    }
+
+    #[test]
+    fn an_idempotency_key_is_a_short_visible_text_with_or_without_quotes() {
+        let key = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("idempotency-key", HeaderValue::from_bytes(value.as_bytes()).expect("a header"));
+            }
+            idempotency_key(&headers)
+        };
+        assert_eq!(key(&[]).expect("none"), None);
+        assert_eq!(key(&["8e03978e-40d5"]).expect("bare").as_deref(), Some("8e03978e-40d5"));
+        assert_eq!(key(&["\"8e03978e-40d5\""]).expect("quoted").as_deref(), Some("8e03978e-40d5"));
+        let longest = "x".repeat(128);
+        assert!(key(&[longest.as_str()]).is_ok());
+        for bad in ["", "\"\"", "\"", "\"a", "a\"", "a b", "\"a\"b\"", "\"a\\b\"", "caf\u{e9}", &format!("{longest}x")]
+        {
+            assert_eq!(kind(key(&[bad])), Kind::Malformed, "{bad}");
+        }
+        assert_eq!(kind(key(&["a", "a"])), Kind::Malformed);
     }
 }

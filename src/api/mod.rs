@@ -12,6 +12,7 @@
 mod access;
 mod condition;
 mod denials;
+mod events;
 mod guard;
 mod handlers;
 mod health;
@@ -31,6 +32,7 @@ pub mod wire;
 
 use std::net::IpAddr;
 
+pub use events::CONTENT as EVENT_STREAM;
 pub use input::{duration, log_level_body, pause_body};
 pub use listen::Listener;
 pub use local::Local;

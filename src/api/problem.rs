@@ -1,11 +1,12 @@
 //! Errors of the API as RFC 9457 problem details, each with a type that never changes.
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 
+use super::router::Reply;
 use crate::supervisor::Denied;
 
 /// Every kind of error that the API answers; `type` in the reply is `urn:rbac-sync:problem:NAME`.
@@ -45,6 +46,8 @@ pub enum Kind {
     OutOfRange,
     /// `unknown-source`, 422: the configuration has no source of that name.
     UnknownSource,
+    /// `idempotency-key-reused`, 422: the key is that of another request.
+    KeyReused,
     /// `configuration-refused`, 422: the new configuration is wrong; the old one stays in effect.
     ConfigurationRefused,
     /// `busy`, 503: too many requests wait.
@@ -83,6 +86,9 @@ impl Kind {
             }
             Self::OutOfRange => (StatusCode::UNPROCESSABLE_ENTITY, "out-of-range", "A value is out of range"),
             Self::UnknownSource => (StatusCode::UNPROCESSABLE_ENTITY, "unknown-source", "No such source"),
+            Self::KeyReused => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The key is that of another request")
+            }
             Self::ConfigurationRefused => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "configuration-refused", "The configuration was refused")
             }
@@ -142,14 +148,14 @@ impl Problem {
 
     /// The reply.
     #[must_use]
-    pub fn reply(self) -> Response<Full<Bytes>> {
+    pub(super) fn reply(self) -> Reply {
         let (status, name, title) = self.kind.parts();
         let mut body = self.extensions;
         body.insert("type".into(), json!(format!("urn:rbac-sync:problem:{name}")));
         body.insert("title".into(), json!(title));
         body.insert("status".into(), json!(status.as_u16()));
         body.insert("detail".into(), json!(self.detail));
-        let mut reply = Response::new(Full::new(Bytes::from(Value::Object(body).to_string() + "\n")));
+        let mut reply = Response::new(Either::Left(Full::new(Bytes::from(Value::Object(body).to_string() + "\n"))));
         *reply.status_mut() = status;
         let headers = reply.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -175,6 +181,7 @@ impl From<Denied> for Problem {
             Denied::NothingToCancel => Kind::NothingToCancel,
             Denied::QueueTaken => Kind::QueueTaken,
             Denied::ScheduleChanged => Kind::PreconditionFailed,
+            Denied::KeyReused => Kind::KeyReused,
             Denied::Standby(_) => Kind::Standby,
         };
         Self::new(kind, denied.to_string())

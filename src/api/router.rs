@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::http::request::Parts;
@@ -14,14 +13,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::access::Identity;
 use super::denials::Denials;
+use super::events::{self, Body};
 use super::handlers::{self, Call};
 use super::input::{self, Query};
 use super::problem::{Kind, Problem};
 use super::{App, Peer, guard};
 use crate::supervisor::Snapshot;
 
-/// A reply; bodies are small and complete.
-pub(super) type Reply = Response<Full<Bytes>>;
+/// A reply.
+pub(super) type Reply = Response<Body>;
 
 /// What all requests of a listener share.
 #[derive(Clone)]
@@ -33,6 +33,8 @@ pub(super) struct Front {
     /// that clients that wait, or died waiting, leave room for the others.
     pub(super) waits: Arc<Semaphore>,
     pub(super) denials: Arc<Denials>,
+    /// One permit for each stream of events.
+    pub(super) streams: Arc<Semaphore>,
 }
 
 /// What a path names.
@@ -47,6 +49,7 @@ pub(super) enum Route<'a> {
     Resume,
     History,
     Audit,
+    Events,
     Health,
     Live,
     Ready,
@@ -71,6 +74,7 @@ impl<'a> Route<'a> {
             (Some("sync"), Some("resume"), None, _) => Self::Resume,
             (Some("sync"), Some("history"), None, _) => Self::History,
             (Some("sync"), Some("audit"), None, _) => Self::Audit,
+            (Some("events"), None, ..) => Self::Events,
             (Some("health"), None, ..) => Self::Health,
             (Some("health"), Some("live"), None, _) => Self::Live,
             (Some("health"), Some("ready"), None, _) => Self::Ready,
@@ -94,6 +98,7 @@ impl<'a> Route<'a> {
             Self::Resume => "/sync/resume",
             Self::History => "/sync/history",
             Self::Audit => "/sync/audit",
+            Self::Events => "/events",
             Self::Health => "/health",
             Self::Live => "/health/live",
             Self::Ready => "/health/ready",
@@ -113,12 +118,13 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// The one query key that the route takes with this method.
-    fn query_key(self, method: &Method) -> Option<&'static str> {
+    /// The query keys that the route takes.
+    fn query_keys(self) -> &'static [&'static str] {
         match self {
-            Self::Run | Self::RunById(_) => Some("wait"),
-            Self::History | Self::Audit if method != Method::POST => Some("limit"),
-            _ => None,
+            Self::Run | Self::RunById(_) => &["wait"],
+            Self::History => &["limit", "before"],
+            Self::Audit => &["limit"],
+            _ => &[],
         }
     }
 }
@@ -172,9 +178,9 @@ async fn dispatch(
     if method != Method::GET {
         sender.may_change()?;
     }
-    let query = Query::parse(head.uri.query(), route.query_key(method))?;
+    let query = Query::parse(head.uri.query(), route.query_keys())?;
     let body = if method == Method::GET { Bytes::new() } else { input::body(&head.headers, body).await? };
-    let call = Call { front, peer, actor: &sender.actor, snapshot, headers: &head.headers, query, body };
+    let call = Call { front, peer, actor: &sender.actor, head, snapshot, query, body };
     match (route, method.as_str()) {
         (Route::Status, _) => handlers::status(&call),
         (Route::Run, _) => handlers::run(&call).await,
@@ -187,6 +193,7 @@ async fn dispatch(
         (Route::Resume, _) => handlers::resume(&call).await,
         (Route::History, _) => handlers::history(&call),
         (Route::Audit, _) => handlers::audit(&call),
+        (Route::Events, _) => events::open(front, head),
         (Route::Health, _) => handlers::health(&call),
         (Route::Live, _) => handlers::live(&call),
         (Route::Ready, _) => handlers::ready(&call),
@@ -211,7 +218,7 @@ mod tests {
         {
             assert_eq!(Route::of(path), None, "{path}");
         }
-        for path in ["/sync/runs/a/b", "/health/live/x", "/metrics/", "/config/reload/now", "/../health"] {
+        for path in ["/sync/runs/a/b", "/health/live/x", "/metrics/", "/events/1", "/config/reload/now", "/../health"] {
             assert_eq!(Route::of(path), None, "{path}");
         }
     }
@@ -229,9 +236,16 @@ mod tests {
         ] {
             assert_eq!(Route::of(pattern).map(Route::pattern), Some(pattern));
         }
-        for pattern in
-            ["/health", "/health/live", "/health/ready", "/metrics", "/config", "/config/reload", "/log/level"]
-        {
+        for pattern in [
+            "/events",
+            "/health",
+            "/health/live",
+            "/health/ready",
+            "/metrics",
+            "/config",
+            "/config/reload",
+            "/log/level",
+        ] {
             assert_eq!(Route::of(pattern).map(Route::pattern), Some(pattern));
         }
     }

@@ -31,6 +31,8 @@ pub(super) struct Limits {
     pub(super) connections: usize,
     /// Requests at a time that wait for a run.
     pub(super) waits: usize,
+    /// Streams of events at a time.
+    pub(super) streams: usize,
     /// Time from the end of one request to the end of the next one's header: idle connections and
     /// half-sent headers end here.
     pub(super) header: Duration,
@@ -45,6 +47,7 @@ impl Default for Limits {
         Self {
             connections: 256,
             waits: 128,
+            streams: 32,
             header: Duration::from_secs(10),
             write: Duration::from_secs(30),
             drain: Duration::from_secs(5),
@@ -54,6 +57,8 @@ impl Default for Limits {
 
 /// Bytes of a request's header at the most.
 const HEADER_LIMIT: usize = 16 * 1024;
+/// Milliseconds that sent bytes may go without the peer's acknowledgement.
+const VANISHED: u32 = 30_000;
 /// Rest after a failed accept (usually: out of file descriptors), so that it does not spin.
 const ACCEPT_REST: Duration = Duration::from_millis(200);
 
@@ -86,6 +91,8 @@ impl Accept for TcpListener {
     async fn next(&self) -> io::Result<(Self::Stream, Peer)> {
         let (stream, remote) = self.accept().await?;
         stream.set_nodelay(true)?;
+        // A peer that vanished without a word would hold an event stream for a quarter of an hour.
+        rustix::net::sockopt::set_tcp_user_timeout(&stream, VANISHED)?;
         let remote: IpAddr = remote.ip();
         Ok((stream, Peer::Tcp { remote, certificate: None }))
     }
@@ -105,8 +112,13 @@ impl Accept for (UnixListener, Door) {
 async fn accept_loop<L: Accept>(listener: L, app: App, stop: CancellationToken, limits: Limits) {
     let slots = Arc::new(Semaphore::new(limits.connections));
     let places = Arc::new(Semaphore::new(tls::HANDSHAKES));
-    let waits = Arc::new(Semaphore::new(limits.waits));
-    let front = Front { app, stop: stop.clone(), waits, denials: Arc::default() };
+    let front = Front {
+        app,
+        stop: stop.clone(),
+        waits: Arc::new(Semaphore::new(limits.waits)),
+        streams: Arc::new(Semaphore::new(limits.streams)),
+        denials: Arc::default(),
+    };
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut failing = false;

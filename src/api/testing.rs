@@ -17,9 +17,10 @@ use crate::engine::{Counts, Levels, Mode};
 use crate::history::{Actor, RunRecord, RunState, Trigger};
 use crate::metrics::Metrics;
 use crate::schedule::{Pause, Plan};
+use crate::supervisor::events::Log;
 use crate::supervisor::{
-    Admitted, Command, ConfigStatus, Denied, Handle, LastResult, LogLevel, Order, Origin, Reachability, ReloadOutcome,
-    RunRequest, Schedule, Snapshot, SourceStatus, Status,
+    Admitted, Command, ConfigStatus, Denied, Event, Handle, LastResult, LogLevel, Order, Origin, Reachability,
+    ReloadOutcome, RunRequest, Schedule, Snapshot, SourceStatus, Status,
 };
 
 /// Seconds after a fixed moment.
@@ -125,6 +126,7 @@ pub(crate) fn snapshot() -> Snapshot {
 /// The supervisor's side of a [`Handle`], driven by a test.
 pub(crate) struct Supervisor {
     pub(crate) state: Arc<watch::Sender<Arc<Snapshot>>>,
+    events: watch::Sender<Log>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -141,7 +143,9 @@ impl Supervisor {
                 obey(&shared, order.command);
             }
         });
-        (Self { state, task }, App { handle: Handle::new(commands, watch), metrics: Metrics::new() })
+        let events = watch::Sender::new(Log::new());
+        let handle = Handle::new(commands, watch, events.subscribe());
+        (Self { state, events, task }, App { handle, metrics: Metrics::new() })
     }
 
     /// Ends the run with that ID.
@@ -161,7 +165,12 @@ impl Supervisor {
         change(&self.state, edit);
     }
 
-    /// Ends it: both channels close.
+    /// Adds an event; a change of the state alone adds none.
+    pub(crate) fn tell(&self, event: Event) {
+        self.events.send_modify(|log| log.push(event, at(100)));
+    }
+
+    /// Ends it: its channels close.
     pub(crate) async fn stop(self) {
         self.task.abort();
         let _ = self.task.await;

@@ -1,5 +1,6 @@
 //! The API over real loopback TCP and a real Unix socket, against a supervisor that does as told.
 
+mod events;
 mod schedule;
 
 use std::net::SocketAddr;

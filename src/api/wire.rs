@@ -80,7 +80,7 @@ pub struct RunOf {
     pub run_id: Uuid,
 }
 
-/// Reply to `GET /sync/history`, and to `POST /sync/run?wait=` with several sources.
+/// Reply to `POST /sync/run?wait=` with several sources.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Runs {
     /// The runs.
@@ -92,6 +92,16 @@ pub struct Runs {
 pub struct Audit {
     /// What was changed beside runs, newest first.
     pub changes: Vec<Arc<Change>>,
+}
+
+/// Reply to `GET /sync/history`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HistoryPage {
+    /// Ended runs, newest first.
+    pub runs: Vec<Arc<RunRecord>>,
+    /// Where the older ones are; absent when there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// Reply to `POST /sync/cancel`.

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use uuid::Uuid;
 
 use crate::config::DEFAULT_PATH;
 use crate::engine::Mode;
+use crate::supervisor::EventId;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -40,7 +42,7 @@ pub(super) enum Command {
     /// Show the whole product on an embedded archive that keeps changing
     Demo(DemoArgs),
     /// Show what the daemon does and how it is
-    Status(ClientArgs),
+    Status(StatusArgs),
     /// Start a run now
     Run(RunArgs),
     /// End the run under way cleanly
@@ -54,7 +56,9 @@ pub(super) enum Command {
     /// List ended runs, the newest first (times in UTC)
     History(HistoryArgs),
     /// List who changed what beside runs: pauses, schedules, reloads; the newest first (times in UTC)
-    Audit(HistoryArgs),
+    Audit(AuditArgs),
+    /// Print what happens as it happens, a line for each event (times in UTC)
+    Events(EventsArgs),
     /// Read the configuration again
     Reload(ClientArgs),
     /// Say whether each part is well
@@ -199,6 +203,24 @@ pub(super) struct ClientArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    #[command(flatten)]
+    pub(super) client: ClientArgs,
+    /// Go on and show each change
+    #[arg(long)]
+    pub(super) watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EventsArgs {
+    #[command(flatten)]
+    pub(super) client: ClientArgs,
+    /// Begin with what has happened since this event [default: begin now]
+    #[arg(long, value_name = "ID", value_parser = event_id)]
+    pub(super) after: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct RunArgs {
     #[command(flatten)]
     pub(super) client: ClientArgs,
@@ -286,6 +308,23 @@ pub(super) struct HistoryArgs {
     /// How many to list
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(super) limit: u16,
+    /// Only runs that ended before this one
+    #[arg(long, value_name = "RUN")]
+    pub(super) before: Option<Uuid>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AuditArgs {
+    #[command(flatten)]
+    pub(super) client: ClientArgs,
+    /// How many to list
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(super) limit: u16,
+}
+
+/// As a daemon writes it, for it becomes a header.
+fn event_id(text: &str) -> Result<String, String> {
+    text.parse::<EventId>().map(|id| id.to_string()).map_err(|error| error.to_string())
 }
 
 /// What a client may do.

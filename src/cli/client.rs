@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, HOST, HeaderValue, IF_MATCH};
 use hyper::http::uri::Authority;
-use hyper::{Method, Request, Uri};
+use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -19,6 +20,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -26,6 +28,7 @@ use tokio_rustls::client::TlsStream;
 use super::args::ClientArgs;
 use super::exit::{Exit, Failure};
 use super::tls;
+use crate::api::EVENT_STREAM;
 use crate::config::{DEFAULT_PATH, DEFAULT_SOCKET, Secret};
 
 const CONNECT_TIME: Duration = Duration::from_secs(5);
@@ -127,21 +130,42 @@ impl Client {
 
     async fn send(&self, method: Method, path: &str, body: Option<Vec<u8>>, time: Duration) -> Result<Reply, Failure> {
         let request = self.request(method, path, body)?;
-        let exchange = async {
-            match &self.place {
-                Place::Socket(path) => exchange(self.connect(UnixStream::connect(path)).await?, request).await,
-                Place::Tcp { authority, tls: None, .. } => {
-                    exchange(self.connect(TcpStream::connect(with_port(authority, 80))).await?, request).await
-                }
-                Place::Tcp { authority, tls: Some(tls), .. } => {
-                    let stream = self.connect(TcpStream::connect(with_port(authority, 443))).await?;
-                    exchange(encrypt(stream, authority, tls.clone()).await?, request).await
-                }
-            }
-        };
-        let answer = timeout(time, exchange).await;
+        let answer = timeout(time, async { self.begin(request).await?.whole().await }).await;
         let answer = answer.map_err(|_| Failure::new(Exit::Busy, "the daemon did not answer in time"))??;
         interpret(answer.status, &answer.body).map(|reply| Reply { tag: answer.tag, ..reply })
+    }
+
+    /// Opens the stream of events, from after one of them or from now on.
+    pub(super) async fn follow(&self, after: Option<&str>) -> Result<Open, Failure> {
+        let mut request = self.request(Method::GET, "/events", None)?;
+        if let Some(id) = after.and_then(|id| HeaderValue::from_str(id).ok()) {
+            request.headers_mut().insert("last-event-id", id);
+        }
+        let answer = timeout(REPLY_TIME, async {
+            let open = self.begin(request).await?;
+            let kind = open.reply.headers().get(CONTENT_TYPE);
+            if open.reply.status() == 200 && kind.is_some_and(|kind| kind == EVENT_STREAM) {
+                return Ok(open);
+            }
+            let answer = open.whole().await?;
+            interpret(answer.status, &answer.body)?;
+            Err(Failure::new(Exit::Failed, "what answers there tells no events; is it another version of the daemon?"))
+        });
+        answer.await.map_err(|_| Failure::new(Exit::Busy, "the daemon did not answer in time"))?
+    }
+
+    /// Sends a request and waits for the head of its reply.
+    async fn begin(&self, request: Request<Full<Bytes>>) -> Result<Open, Failure> {
+        match &self.place {
+            Place::Socket(path) => begin(self.connect(UnixStream::connect(path)).await?, request).await,
+            Place::Tcp { authority, tls: None, .. } => {
+                begin(self.connect(TcpStream::connect(with_port(authority, 80))).await?, request).await
+            }
+            Place::Tcp { authority, tls: Some(tls), .. } => {
+                let stream = self.connect(TcpStream::connect(with_port(authority, 443))).await?;
+                begin(encrypt(stream, authority, tls.clone()).await?, request).await
+            }
+        }
     }
 
     fn request(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Request<Full<Bytes>>, Failure> {
@@ -205,21 +229,45 @@ struct Raw {
     body: Bytes,
 }
 
-async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Raw, Failure>
+/// A reply whose body is still to come, and its connection.
+pub(super) struct Open {
+    reply: Response<Incoming>,
+    driver: JoinHandle<hyper::Result<()>>,
+}
+
+impl Open {
+    /// The body.
+    pub(super) fn body(&mut self) -> &mut Incoming {
+        self.reply.body_mut()
+    }
+
+    /// All of it.
+    async fn whole(mut self) -> Result<Raw, Failure> {
+        let status = self.reply.status().as_u16();
+        let tag = self.reply.headers().get(ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+        let body = Limited::new(self.body(), REPLY_LIMIT).collect().await.map_err(|error| broken(&error))?;
+        Ok(Raw { status, tag, body: body.to_bytes() })
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+fn broken(error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Exit::Unreachable, format!("the daemon ended the connection: {error}"))
+}
+
+async fn begin<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Open, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let broken = |error: &dyn std::fmt::Display| {
-        Failure::new(Exit::Unreachable, format!("the daemon ended the connection: {error}"))
-    };
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
     let driver = tokio::spawn(connection);
     let reply = sender.send_request(request).await.map_err(|error| broken(&error))?;
-    let status = reply.status().as_u16();
-    let tag = reply.headers().get(ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
-    let body = Limited::new(reply.into_body(), REPLY_LIMIT).collect().await.map_err(|error| broken(&error))?.to_bytes();
-    driver.abort();
-    Ok(Raw { status, tag, body })
+    Ok(Open { reply, driver })
 }
 
 /// Problems become failures; a 503 that is not a problem is a health reply.

@@ -8,12 +8,13 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::args::{
-    ClientArgs, HistoryArgs, LogLevelArgs, PauseArgs, RunArgs, ScheduleArgs, ScheduleChange, VerifyArgs,
+    AuditArgs, ClientArgs, HistoryArgs, LogLevelArgs, PauseArgs, RunArgs, ScheduleArgs, ScheduleChange, VerifyArgs,
 };
 use super::client::{Client, Reply};
 use super::exit::{Exit, Failure};
-use super::{print, show};
-use crate::api::wire::{Audit, Cancelled, Health, Paused, RunAccepted, RunBody, Runs, ScheduleBody};
+use super::feed::Feed;
+use super::{live, print, show};
+use crate::api::wire::{Audit, Cancelled, Health, HistoryPage, Paused, RunAccepted, RunBody, Runs, ScheduleBody};
 use crate::engine::Mode;
 use crate::history::RunRecord;
 use crate::schedule::Cron;
@@ -39,12 +40,22 @@ pub(super) async fn run(args: &RunArgs) -> Outcome {
         source: args.run.source.clone(),
         allow_deletes: args.run.allow_deletes,
     };
+    // Before the run is asked for, so that its start is not missed. Who only gets JSON sees no progress.
+    let feed = if args.wait.is_some() && !args.client.json { Feed::open(&client, None).await.ok() } else { None };
     let reply = client.send_json(Method::POST, "/sync/run", &body).await?;
     let accepted: RunAccepted = reply.read()?;
     let Some(limit) = args.wait else {
         return answer(&args.client, &reply, |_: RunAccepted| show::accepted(&accepted));
     };
-    let runs = all_ended(&client, &accepted, limit).await?;
+    let runs = ids(&accepted);
+    let runs = if args.client.json {
+        all_ended(&client, &runs, limit).await?
+    } else {
+        tokio::select! {
+            ended = all_ended(&client, &runs, limit) => ended?,
+            () = live::show(feed, &runs) => unreachable!("it goes on until it is dropped"),
+        }
+    };
     ended(&args.client, runs)
 }
 
@@ -66,7 +77,7 @@ pub(super) async fn verify(args: &VerifyArgs) -> Outcome {
         let body =
             RunBody { mode: Some(mode), dry_run: comparing, source: args.source.clone(), allow_deletes: comparing };
         let accepted: RunAccepted = client.send_json(Method::POST, "/sync/run", &body).await?.read()?;
-        all_ended(&client, &accepted, None).await
+        all_ended(&client, &ids(&accepted), None).await
     };
     let failed = |runs: &[RunRecord]| runs.iter().any(|run| run.success != Some(true));
     let caught_up = run(Mode::Delta, false).await?;
@@ -86,19 +97,17 @@ pub(super) async fn verify(args: &VerifyArgs) -> Outcome {
     Ok(if differences == 0 { Exit::Done } else { Exit::Failed })
 }
 
-async fn all_ended(
-    client: &Client,
-    accepted: &RunAccepted,
-    limit: Option<Duration>,
-) -> Result<Vec<RunRecord>, Failure> {
+fn ids(accepted: &RunAccepted) -> Vec<Uuid> {
+    if accepted.runs.is_empty() {
+        return vec![accepted.run_id];
+    }
+    accepted.runs.iter().map(|run| run.run_id).collect()
+}
+
+async fn all_ended(client: &Client, ids: &[Uuid], limit: Option<Duration>) -> Result<Vec<RunRecord>, Failure> {
     let deadline = limit.map(|limit| Instant::now() + limit);
-    let ids = if accepted.runs.is_empty() {
-        vec![accepted.run_id]
-    } else {
-        accepted.runs.iter().map(|run| run.run_id).collect()
-    };
     let mut runs = Vec::with_capacity(ids.len());
-    for id in ids {
+    for &id in ids {
         runs.push(wait_for(client, id, deadline).await?);
     }
     Ok(runs)
@@ -197,12 +206,18 @@ pub(super) async fn log_level(args: &LogLevelArgs) -> Outcome {
 }
 
 pub(super) async fn history(args: &HistoryArgs) -> Outcome {
-    let path = format!("/sync/history?limit={}", args.limit);
+    let before = args.before.map_or_else(String::new, |run| format!("&before={run}"));
+    let path = format!("/sync/history?limit={}{before}", args.limit);
     let reply = Client::new(&args.client)?.get(&path).await?;
-    answer(&args.client, &reply, |runs: Runs| show::history(&runs))
+    let page: HistoryPage = reply.read()?;
+    let outcome = answer(&args.client, &reply, |page: HistoryPage| show::history(&page.runs));
+    if let (Some(_), Some(last), true) = (page.next, page.runs.last(), print::stderr_is_terminal()) {
+        print::error(&format!("there are older ones: --before {}", last.run_id));
+    }
+    outcome
 }
 
-pub(super) async fn audit(args: &HistoryArgs) -> Outcome {
+pub(super) async fn audit(args: &AuditArgs) -> Outcome {
     let path = format!("/sync/audit?limit={}", args.limit);
     let reply = Client::new(&args.client)?.get(&path).await?;
     answer(&args.client, &reply, |audit: Audit| show::audit(&audit))

@@ -1,11 +1,12 @@
 //! Replies in words for people; times are UTC. Pure: values in, text out.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
 use super::print::table;
-use crate::api::wire::{Audit, Health, Paused, RunAccepted, Runs};
+use crate::api::wire::{Audit, Health, Paused, RunAccepted};
 use crate::engine::Levels;
 use crate::history::{Change, RunRecord, RunState};
 use crate::schedule::Pause;
@@ -51,7 +52,7 @@ pub(super) fn status(status: &Status) -> String {
     rows.iter().map(|[name, text]| format!("{name:<width$}  {text}\n")).collect()
 }
 
-fn state(status: &Status) -> String {
+pub(super) fn state(status: &Status) -> String {
     if status.stopping {
         return "stopping".to_owned();
     }
@@ -70,7 +71,7 @@ fn state(status: &Status) -> String {
     }
 }
 
-fn last_run(status: &Status) -> String {
+pub(super) fn last_run(status: &Status) -> String {
     let Some(result) = &status.last_result else { return "none has ended yet".to_owned() };
     let started = status.last_run.map_or_else(String::new, |started| format!("{}: ", time(started)));
     if result.success {
@@ -80,7 +81,7 @@ fn last_run(status: &Status) -> String {
     format!("{started}FAILED after {}: {error}", duration(result.duration_ms))
 }
 
-fn database(state: &Reachability) -> String {
+pub(super) fn database(state: &Reachability) -> String {
     let since = state.since.map_or_else(String::new, |since| format!(" since {}", time(since)));
     match (state.reachable, &state.error) {
         (None, _) => "not asked yet".to_owned(),
@@ -99,7 +100,7 @@ pub(super) fn paused(paused: &Paused) -> String {
     }
 }
 
-fn pause_words(pause: &Pause) -> String {
+pub(super) fn pause_words(pause: &Pause) -> String {
     let until = pause.until.map_or_else(String::new, |until| format!(" until {}", time(until)));
     let reason = pause.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
     let actor = pause.actor.as_ref().map_or_else(String::new, |actor| format!(" by {actor}"));
@@ -194,7 +195,7 @@ fn levels(levels: &Levels) -> String {
 }
 
 /// `history`.
-pub(super) fn history(runs: &Runs) -> String {
+pub(super) fn history(runs: &[Arc<RunRecord>]) -> String {
     let row = |run: &RunRecord| {
         let result = match (run.state, run.success) {
             (RunState::Queued, _) => "queued",
@@ -217,7 +218,7 @@ pub(super) fn history(runs: &Runs) -> String {
             run.error.clone().unwrap_or_default(),
         ]
     };
-    let rows: Vec<Vec<String>> = runs.runs.iter().map(|run| row(run)).collect();
+    let rows: Vec<Vec<String>> = runs.iter().map(|run| row(run)).collect();
     let head = [
         "STARTED (UTC)",
         "SOURCE",
@@ -278,11 +279,11 @@ pub(super) fn health(health: &Health) -> String {
     table(&["PART", "STATE", "DETAIL"], &parts.iter().map(row).collect::<Vec<_>>())
 }
 
-fn time(time: DateTime<Utc>) -> String {
+pub(super) fn time(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-fn duration(milliseconds: u64) -> String {
+pub(super) fn duration(milliseconds: u64) -> String {
     match milliseconds {
         0..1000 => format!("{milliseconds} ms"),
         1000..60_000 => format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100),
@@ -292,8 +293,6 @@ fn duration(milliseconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::api::testing::{at, record, snapshot};
     use crate::history::Actor;
@@ -331,8 +330,7 @@ mod tests {
     #[test]
     fn history_is_an_aligned_table() {
         let failed = RunRecord { success: Some(false), error: Some("source: down".into()), ..record(3) };
-        let runs = Runs { runs: vec![Arc::new(failed), Arc::new(record(2))] };
-        insta::assert_snapshot!("history", history(&runs));
+        insta::assert_snapshot!("history", history(&[Arc::new(failed), Arc::new(record(2))]));
     }
 
     #[test]

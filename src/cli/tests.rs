@@ -1,5 +1,7 @@
 //! The words of the command line, and its commands against a served API.
 
+mod events;
+
 use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, Parser};
@@ -8,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::args::{Cli, Command};
 use super::exit::{Exit, Failure};
-use super::{print, remote};
+use super::{print, remote, watch};
 use crate::api::testing::{Supervisor, id, snapshot};
 use crate::api::{App, Listener, serve};
 use crate::config::{Digest, HttpConfig, SocketConfig};
@@ -52,6 +54,8 @@ fn wrong_usage_is_2_and_help_and_version_are_0() {
         "pause --for never",
         "history --limit 0",
         "history --limit 1001",
+        "history --before yesterday",
+        "events --after now",
         "status --socket /x --url http://y",
         "status --token-file /x",
         "demo --studies 0",
@@ -123,7 +127,9 @@ async fn client(line: &str, place: &[&str]) -> (Exit, String, String) {
 
 async fn dispatch(command: Command) -> Result<Exit, Failure> {
     match command {
-        Command::Status(args) => remote::status(&args).await,
+        Command::Status(args) if args.watch => watch::status(&args.client).await,
+        Command::Status(args) => remote::status(&args.client).await,
+        Command::Events(args) => watch::events(&args).await,
         Command::Run(args) => remote::run(&args).await,
         Command::Cancel(args) => remote::cancel(&args).await,
         Command::Pause(args) => remote::pause(&args).await,

@@ -4,6 +4,7 @@
 
 mod actor;
 mod change;
+mod page;
 mod ring;
 
 use chrono::{DateTime, Utc};
@@ -12,6 +13,7 @@ use uuid::Uuid;
 
 pub use actor::Actor;
 pub use change::{Change, Changes, Via};
+pub use page::{Page, page};
 pub use ring::Ring;
 
 use crate::engine::{Levels, Mode};

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
+use super::events::{Follower, Log, NOWHERE};
 use super::{LogLevel, Schedule, Snapshot};
 use crate::config::SourceName;
 use crate::engine::Mode;
@@ -17,7 +18,7 @@ use crate::schedule::{Pause, Plan};
 pub(crate) const QUEUE: usize = 64;
 
 /// A run that somebody wants.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunRequest {
     /// Who asks.
     pub trigger: Trigger,
@@ -29,6 +30,8 @@ pub struct RunRequest {
     pub dry_run: bool,
     /// Pass the brake on deletes, once.
     pub allow_deletes: bool,
+    /// The sender's name for this request: the same request with the same key is that one again.
+    pub key: Option<Arc<str>>,
 }
 
 /// The run that serves a request: its own, or the one that it joined.
@@ -86,6 +89,9 @@ pub enum Denied {
     /// The schedule is not the one that the asker saw.
     #[error("somebody has changed the schedule meanwhile: read it again, then decide")]
     ScheduleChanged,
+    /// The key is that of another request.
+    #[error("this idempotency key was sent with another request; take a new key for each")]
+    KeyReused,
     /// Another daemon serves the target, and says so of itself.
     #[error("standby: another daemon serves this target ({0}); ask that one")]
     Standby(String),
@@ -171,12 +177,17 @@ pub struct Handle {
     via: Via,
     commands: mpsc::Sender<Order>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
+    events: watch::Receiver<Log>,
 }
 
 impl Handle {
-    /// Joins the two ends that the supervisor holds.
-    pub(crate) fn new(commands: mpsc::Sender<Order>, snapshot: watch::Receiver<Arc<Snapshot>>) -> Self {
-        Self { actor: Actor::daemon(), via: Via::Daemon, commands, snapshot }
+    /// Joins the ends that the supervisor holds.
+    pub(crate) fn new(
+        commands: mpsc::Sender<Order>,
+        snapshot: watch::Receiver<Arc<Snapshot>>,
+        events: watch::Receiver<Log>,
+    ) -> Self {
+        Self { actor: Actor::daemon(), via: Via::Daemon, commands, snapshot, events }
     }
 
     /// The same supervisor, asked by somebody else.
@@ -197,11 +208,19 @@ impl Handle {
         self.snapshot.clone()
     }
 
+    /// Follows what happens: from now on, or from after the event whose ID is given. What cannot be given
+    /// any more, or is no ID of this daemon's life, begins with a gap.
+    #[must_use]
+    pub fn follow(&self, after: Option<&str>) -> Follower {
+        Follower::new(self.events.clone(), after.map(|id| id.parse().unwrap_or(NOWHERE)))
+    }
+
     /// Runs now. While a run of the source is under way one more is queued, and further requests
     /// with the same options join that one.
     ///
     /// # Errors
-    /// [`Denied::Busy`], [`Denied::Stopping`], [`Denied::UnknownSource`], [`Denied::QueueTaken`].
+    /// [`Denied::Busy`], [`Denied::Stopping`], [`Denied::UnknownSource`], [`Denied::QueueTaken`],
+    /// [`Denied::KeyReused`].
     pub async fn run(&self, request: RunRequest) -> Result<Admitted, Denied> {
         self.ask(|reply| Command::Run(request, reply)).await
     }

@@ -17,6 +17,7 @@ mod admission;
 mod audit;
 mod bookkeeping;
 mod command;
+pub(crate) mod events;
 mod intent;
 mod lane;
 mod link;
@@ -25,6 +26,7 @@ mod operator;
 mod outside;
 mod publish;
 mod reload;
+mod repeats;
 mod residents;
 mod runs;
 mod snapshot;
@@ -50,6 +52,7 @@ pub use command::{
     Admitted, Command, Denied, Handle, LogRequest, Order, PauseRequest, ReloadOutcome, ReloadTrigger, RunRequest,
     ScheduleRequest,
 };
+pub use events::{Event, EventId, Follower, GapReason, Happened, Progress, Reload, Speed, Speeds};
 pub(crate) use outside::{Outside, World};
 pub use snapshot::{
     Backoff, ConfigStatus, LastResult, LogLevel, Origin, Reachability, Running, Schedule, Snapshot, SourceStatus,
@@ -61,6 +64,7 @@ use crate::engine::{Class, Error, RunReport, Side};
 use crate::history::{Change, Changes, Ring, RunRecord};
 use crate::metrics::Metrics;
 use audit::{Asker, Deed};
+use events::Events;
 use intent::Intent;
 use lane::Lane;
 use link::Link;
@@ -68,6 +72,7 @@ use log_level::LogOverride;
 use operator::Gap;
 use outside::Opened;
 use reload::{Proposal, Reloads};
+use repeats::Repeats;
 use residents::Residents;
 use standby::Release;
 
@@ -118,7 +123,7 @@ pub(crate) fn start<O: Outside>(outside: O, loaded: Loaded, metrics: Metrics, st
     let (beats, beat_queue) = mpsc::channel(1);
     let (edges, reloads) = mpsc::unbounded_channel();
     let supervisor = Supervisor::new(outside, loaded, metrics, stop, command_queue, beat_queue, edges);
-    let handle = Handle::new(commands, supervisor.snapshot.subscribe());
+    let handle = Handle::new(commands, supervisor.snapshot.subscribe(), supervisor.events.subscribe());
     Started { handle, task: tokio::spawn(supervisor.work()), pulse: Pulse { beats, reloads } }
 }
 
@@ -141,6 +146,8 @@ struct Supervisor<O: Outside> {
     history: Ring,
     changes: Changes,
     reloads: Reloads,
+    repeats: Repeats,
+    events: Events,
     textfile: Textfile,
     started: DateTime<Utc>,
     /// Set once the daemon stops: when it gives up waiting.
@@ -223,6 +230,8 @@ impl<O: Outside> Supervisor<O> {
             history: Ring::new(config.history_keep),
             changes: Changes::default(),
             reloads: Reloads::default(),
+            repeats: Repeats::default(),
+            events: Events::new(),
             textfile: Textfile { due: now, writing: false, failed: false },
             started,
             drain_until: None,

@@ -51,20 +51,19 @@ pub(super) fn empty(config: Arc<Config>, config_status: ConfigStatus, started: D
 }
 
 impl<O: Outside> Supervisor<O> {
-    /// Publishes the state, if it differs from what readers have.
+    /// Publishes the state, if it differs from what readers have, and then tells what has happened.
     pub(super) fn publish(&mut self) {
-        let new = self.compose();
-        self.snapshot.send_if_modified(|old| {
-            let same = old.status == new.status
-                && old.open_runs == new.open_runs
-                && Arc::ptr_eq(&old.history, &new.history)
-                && Arc::ptr_eq(&old.changes, &new.changes)
-                && Arc::ptr_eq(&old.config, &new.config);
-            if !same {
-                *old = Arc::new(new);
-            }
-            !same
-        });
+        let new = Arc::new(self.compose());
+        let old = self.snapshot.borrow().clone();
+        let same = old.status == new.status
+            && old.open_runs == new.open_runs
+            && Arc::ptr_eq(&old.history, &new.history)
+            && Arc::ptr_eq(&old.changes, &new.changes)
+            && Arc::ptr_eq(&old.config, &new.config);
+        if !same {
+            self.snapshot.send_replace(new.clone());
+        }
+        self.events.observe(&old, &new, Instant::now(), self.outside.now());
     }
 
     fn compose(&mut self) -> Snapshot {

@@ -114,6 +114,8 @@ impl<O: Outside> Supervisor<O> {
         self.metrics.reloaded(trigger, &outcome);
         let _ = self.edges.send(ReloadEdge::End);
         given_by.iter().for_each(|asker| self.note_reload(asker, &outcome, before));
+        self.publish();
+        self.events.reloaded(trigger, outcome.clone(), self.outside.now());
         for reply in askers {
             self.answer(reply, Ok(outcome.clone()));
         }

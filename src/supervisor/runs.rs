@@ -24,7 +24,17 @@ const LONGEST_GAP: Duration = Duration::from_secs(86_400);
 impl<O: Outside> Supervisor<O> {
     // Requests.
 
+    /// Admits a request, unless it is one that came before.
     pub(super) fn admit(&mut self, request: &RunRequest, actor: &Actor) -> Result<Admitted, Denied> {
+        if let Some(before) = self.repeats.find(actor, request, Instant::now())? {
+            return Ok(before);
+        }
+        let admitted = self.admit_anew(request, actor)?;
+        self.repeats.keep(actor, request, &admitted, Instant::now());
+        Ok(admitted)
+    }
+
+    fn admit_anew(&mut self, request: &RunRequest, actor: &Actor) -> Result<Admitted, Denied> {
         let wanted = |lane: &&mut Lane<O::Source>| {
             !lane.leaving && request.source.as_ref().is_none_or(|source| *source == lane.config.name)
         };

@@ -339,7 +339,7 @@ fn every(time: Duration) -> Config {
 }
 
 /// The request to override the schedule by an interval.
-fn set(time: Duration) -> ScheduleRequest {
+pub(crate) fn set(time: Duration) -> ScheduleRequest {
     ScheduleRequest { plan: Some(interval(time)), expected: None }
 }
 
@@ -357,7 +357,7 @@ fn broken(message: &str) -> Result<Loaded, Vec<Problem>> {
 }
 
 fn request(mode: Mode) -> RunRequest {
-    RunRequest { trigger: Trigger::Api, source: None, mode, dry_run: false, allow_deletes: false }
+    RunRequest { trigger: Trigger::Api, source: None, mode, dry_run: false, allow_deletes: false, key: None }
 }
 
 /// A supervisor in a test.
