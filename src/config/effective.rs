@@ -1,8 +1,10 @@
 //! A [`Config`] as keys and values: what `GET /config` shows and what two configurations are compared by.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{Config, Deletes, Endpoint, LogFormat, Secret, SourceConfig};
+use super::keys::{self, Effect};
+use super::{Change, Config, Deletes, Endpoint, LogFormat, Origin, Origins, Secret, SourceConfig};
 
 /// One key of [`super::KEYS`] with its value.
 pub(super) struct Leaf<'a> {
@@ -92,22 +94,88 @@ pub fn describe(config: &Config) -> Value {
     for leaf in leaves(config) {
         insert(&mut root, leaf.key, leaf.shown);
     }
-    let sources: Vec<Value> = config
-        .sources
-        .iter()
-        .map(|source| {
-            let mut table = Map::new();
-            for leaf in source_leaves(source) {
-                insert(&mut table, leaf.key.trim_start_matches("source."), leaf.shown);
-            }
-            Value::Object(table)
-        })
-        .collect();
+    let sources: Vec<Value> = config.sources.iter().map(describe_source).collect();
     root.insert("source".into(), sources.into());
     Value::Object(root)
 }
 
-fn insert(table: &mut Map<String, Value>, path: &str, value: Value) {
+/// One source in the shape of its table, without secrets.
+pub(super) fn describe_source(source: &SourceConfig) -> Value {
+    let mut table = Map::new();
+    for leaf in source_leaves(source) {
+        insert(&mut table, leaf.key.trim_start_matches("source."), leaf.shown);
+    }
+    Value::Object(table)
+}
+
+/// One key as `GET /config` shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeyState {
+    /// Its path, with the source's name behind `source`, such as `source.main.overlap`.
+    pub key: String,
+    /// Its value in the latest accepted configuration; a password or token is `"set"` or null.
+    pub value: Value,
+    /// What counts until the next start instead; absent unless the value waits for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_restart: Option<Value>,
+    /// Where the value comes from.
+    pub origin: Origin,
+    /// When a changed value counts.
+    pub effect: Effect,
+    /// What counts when the key is absent, for people.
+    pub default: String,
+    /// What it is, in one line.
+    pub about: String,
+}
+
+/// All keys, those of the sources behind the others; `pending` are the changes that wait for a restart.
+#[must_use]
+pub fn key_states(config: &Config, origins: &Origins, pending: &[Change]) -> Vec<KeyState> {
+    let state = |leaf: &Leaf<'_>, path: String| {
+        let key = keys::find(leaf.key)?;
+        let mut origin = origins.get(&path);
+        if origin == Origin::Default && leaf.hidden.is_some() {
+            // A password that is given, but by none of its keys, stands in the URL.
+            origin = path.strip_suffix(".password").map_or(origin, |table| origins.get(&format!("{table}.url")));
+        }
+        let waits = pending.iter().find(|change| change.key == path);
+        Some(KeyState {
+            value: leaf.shown.clone(),
+            until_restart: waits.map(|change| change.old.clone()),
+            origin,
+            effect: key.effect,
+            default: key.default.to_owned(),
+            about: key.about.to_owned(),
+            key: path,
+        })
+    };
+    let mut states: Vec<_> = leaves(config).iter().filter_map(|leaf| state(leaf, leaf.key.to_owned())).collect();
+    for source in &config.sources {
+        let path = |key: &str| of_source(key, source.name.as_str());
+        states.extend(source_leaves(source).iter().filter_map(|leaf| state(leaf, path(leaf.key))));
+    }
+    states
+}
+
+/// The path of a source's key with the source's name.
+pub(super) fn of_source(key: &str, name: &str) -> String {
+    key.replacen("source.", &format!("source.{name}."), 1)
+}
+
+/// What cannot be seen in [`KeyState::value`]: the keys whose values may differ although they look the
+/// same, with their paths.
+#[must_use]
+pub fn half_shown(config: &Config) -> Vec<String> {
+    let hides = |leaf: &&Leaf<'_>| leaf.hidden.is_some_and(|hidden| leaf.shown != hidden);
+    let mut paths: Vec<_> = leaves(config).iter().filter(hides).map(|leaf| leaf.key.to_owned()).collect();
+    for source in &config.sources {
+        let leaves = source_leaves(source);
+        paths.extend(leaves.iter().filter(hides).map(|leaf| of_source(leaf.key, source.name.as_str())));
+    }
+    paths
+}
+
+pub(super) fn insert(table: &mut Map<String, Value>, path: &str, value: Value) {
     match path.split_once('.') {
         None => {
             table.insert(path.to_owned(), value);

@@ -1,6 +1,8 @@
 //! The one list of keys. Unknown-key suggestions, variable names and the split into what takes effect
 //! at once and what needs a restart all follow from it.
 
+use serde::{Deserialize, Serialize};
+
 use super::SourceName;
 
 /// A key of the configuration.
@@ -32,12 +34,24 @@ pub enum Given {
 }
 
 /// When a changed value counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Effect {
     /// As soon as the configuration is reloaded.
     Hot,
     /// At the next start.
     Restart,
+}
+
+impl Effect {
+    /// As the API, the log and the manual spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hot => "hot",
+            Self::Restart => "restart",
+        }
+    }
 }
 
 impl Key {

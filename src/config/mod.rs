@@ -3,6 +3,7 @@
 //! Owns the shape and the meaning of every key. A [`Config`] is immutable and complete: passwords
 //! are read, paths are resolved, defaults are filled in. Nothing outside this module sees a raw key.
 
+mod companions;
 mod contents;
 mod credential;
 mod diff;
@@ -11,10 +12,12 @@ mod endpoint;
 mod environment;
 mod keys;
 mod load;
+mod origin;
 mod position;
 mod problem;
 mod raw;
 mod secret;
+mod syntax;
 mod validate;
 mod values;
 mod watch;
@@ -24,14 +27,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use diff::{Changes, diff};
-pub use effective::describe;
+pub use companions::Companions;
+pub use diff::{Change, diff, names};
+pub use effective::{KeyState, describe, half_shown, key_states};
 pub use environment::Environment;
 pub use keys::{Effect, Given, KEYS, Key};
 pub use load::{Loaded, load};
+pub use origin::{Origin, Origins};
 pub use problem::Problem;
 pub use secret::Secret;
-pub use watch::watch;
+pub use watch::{Watch, watch};
 
 /// Where the packaged daemon looks for its configuration.
 pub const DEFAULT_PATH: &str = "/etc/rbac-sync.toml";

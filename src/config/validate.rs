@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 use super::credential::Purpose;
 use super::raw::{Entry, Layer, Place, Raw, Section, Value};
 use super::{
-    Config, DEFAULT_SOCKET, Deletes, Dialect, Endpoint, Environment, HttpConfig, LogConfig, LogFormat, MaxDeletes,
-    Pace, Problem, SocketConfig, SourceConfig, SourceName, TargetConfig, endpoint, values,
+    Companions, Config, DEFAULT_SOCKET, Deletes, Dialect, Endpoint, Environment, HttpConfig, LogConfig, LogFormat,
+    MaxDeletes, Pace, Problem, SocketConfig, SourceConfig, SourceName, TargetConfig, endpoint, values,
 };
 
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -28,6 +28,10 @@ pub(super) struct Findings {
     pub(super) warnings: Vec<Problem>,
     /// Over everything that was read.
     pub(super) digest: Sha256,
+    /// The files that were read beside the configuration file.
+    pub(super) companions: Companions,
+    /// The file has syntax errors: what seems to be missing may only be unreadable.
+    pub(super) incomplete: bool,
 }
 
 impl Findings {
@@ -37,6 +41,13 @@ impl Findings {
 
     pub(super) fn warning(&mut self, place: &Place, key: &str, message: impl AsRef<str>) {
         self.warnings.push(place.problem(key, message));
+    }
+
+    /// Something that should be there is not.
+    fn missing(&mut self, place: &Place, key: &str, message: impl AsRef<str>) {
+        if !self.incomplete {
+            self.error(place, key, message);
+        }
     }
 
     /// Adds bytes to the content hash; the length keeps neighbours apart.
@@ -67,7 +78,7 @@ impl Findings {
 pub(super) fn validate(raw: &Raw, environment: &Environment, file: &Path, findings: &mut Findings) -> Option<Config> {
     let nowhere = Place { layer: Layer::File, origin: file.to_owned(), position: None, variable: None };
     if raw.sources.is_empty() && !findings.errors.iter().any(|error| error.key.as_deref() == Some("source")) {
-        findings.error(&nowhere, "source", "there is no [[source]]: name at least one archive");
+        findings.missing(&nowhere, "source", "there is no [[source]]: name at least one archive");
     }
     let sources: Vec<Option<SourceConfig>> =
         raw.sources.iter().map(|section| source(section, environment, &nowhere, findings)).collect();
@@ -147,7 +158,7 @@ fn target(top: &Section, environment: &Environment, nowhere: &Place, findings: &
         endpoint_of(top, "target", at, environment, findings)
     } else {
         if !findings.errors.iter().any(|error| error.key.as_deref() == Some("target")) {
-            findings.error(nowhere, "target", "there is no [target]: name the RBAC database");
+            findings.missing(nowhere, "target", "there is no [target]: name the RBAC database");
         }
         None
     };
@@ -175,7 +186,7 @@ fn required<T>(
     meaning: impl FnOnce(&Value) -> Result<T, String>,
 ) -> Option<T> {
     if !section.entries.contains_key(key) {
-        findings.error(at, key, format!("`{key}` is missing"));
+        findings.missing(at, key, format!("`{key}` is missing"));
     }
     findings.value(section, key, meaning)
 }
@@ -221,7 +232,7 @@ fn time_zone(section: &Section, at: &Place, findings: &mut Findings) -> Option<c
     };
     if host.is_none() {
         let text = "`source.time_zone` is missing and this host's zone is not known; name one, such as \"Asia/Seoul\"";
-        findings.error(at, "source.time_zone", text);
+        findings.missing(at, "source.time_zone", text);
     }
     host
 }
@@ -279,7 +290,7 @@ fn http(top: &Section, environment: &Environment, nowhere: &Place, findings: &mu
         let place = top.entries.get("http.listen").map_or(at, |entry| &entry.place);
         let message = "an address that is not loopback needs a token: set token_file or token_credential, or listen on \
                        127.0.0.1";
-        findings.error(place, "http.listen", message);
+        findings.missing(place, "http.listen", message);
     }
     Some(HttpConfig { listen, token })
 }

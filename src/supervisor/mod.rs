@@ -47,7 +47,8 @@ use uuid::Uuid;
 pub use command::{Admitted, Command, Denied, Handle, Order, PauseRequest, ReloadOutcome, ReloadTrigger, RunRequest};
 pub(crate) use outside::{Outside, World};
 pub use snapshot::{
-    ConfigStatus, LastResult, Reachability, Running, Schedule, ScheduleOrigin, Snapshot, SourceStatus, Status,
+    ConfigStatus, LastResult, Provenance, Reachability, Running, Schedule, ScheduleOrigin, Snapshot, SourceStatus,
+    Status,
 };
 
 use crate::config::{Config, Loaded, SourceName};
@@ -121,6 +122,7 @@ struct Supervisor<O: Outside> {
     config_at_start: Arc<Config>,
     config_hash: String,
     config_status: ConfigStatus,
+    provenance: Arc<Provenance>,
     intent: Intent,
     /// In the order of the configuration; behind them those that leave.
     lanes: Vec<Lane<O::Source>>,
@@ -187,18 +189,22 @@ impl<O: Outside> Supervisor<O> {
         let link = Link::new(Arc::new(outside.target(&config.target)), now);
         let config_status = ConfigStatus {
             generation: 1,
+            hash: loaded.file_hash,
             loaded: started,
             last_reload_successful: true,
             errors: Vec::new(),
             restart_required: Vec::new(),
         };
-        let first = publish::empty(config.clone(), config_status.clone(), started);
+        let provenance = Provenance { origins: loaded.origins, companions: loaded.companions, ..Provenance::default() };
+        let provenance = Arc::new(provenance);
+        let first = publish::empty(config.clone(), provenance.clone(), config_status.clone(), started);
         Self {
             outside: Arc::new(outside),
             metrics,
             config_at_start: config.clone(),
             config_hash: loaded.hash,
             config_status,
+            provenance,
             intent: Intent::default(),
             lanes,
             link,

@@ -8,13 +8,19 @@ use tokio::time::Instant;
 use super::lane::Lane;
 use super::outside::Outside;
 use super::{
-    ConfigStatus, LastResult, Reachability, Schedule, ScheduleOrigin, Snapshot, SourceStatus, Status, Supervisor,
+    ConfigStatus, LastResult, Provenance, Reachability, Schedule, ScheduleOrigin, Snapshot, SourceStatus, Status,
+    Supervisor,
 };
 use crate::config::Config;
 use crate::history::RunRecord;
 
 /// The snapshot before the first turn of the loop.
-pub(super) fn empty(config: Arc<Config>, config_status: ConfigStatus, started: DateTime<Utc>) -> Snapshot {
+pub(super) fn empty(
+    config: Arc<Config>,
+    provenance: Arc<Provenance>,
+    config_status: ConfigStatus,
+    started: DateTime<Utc>,
+) -> Snapshot {
     let interval_sec = config.interval.as_secs();
     let unknown = Reachability { reachable: None, error: None, since: None };
     let source = |name: String| SourceStatus {
@@ -45,7 +51,7 @@ pub(super) fn empty(config: Arc<Config>, config_status: ConfigStatus, started: D
         served_by: None,
         unconfigured_sources: Vec::new(),
     };
-    Snapshot { status, config, history: Arc::default(), open_runs: Vec::new() }
+    Snapshot { status, config, provenance, history: Arc::default(), open_runs: Vec::new() }
 }
 
 impl<O: Outside> Supervisor<O> {
@@ -56,7 +62,8 @@ impl<O: Outside> Supervisor<O> {
             let same = old.status == new.status
                 && old.open_runs == new.open_runs
                 && Arc::ptr_eq(&old.history, &new.history)
-                && Arc::ptr_eq(&old.config, &new.config);
+                && Arc::ptr_eq(&old.config, &new.config)
+                && Arc::ptr_eq(&old.provenance, &new.provenance);
             if !same {
                 *old = Arc::new(new);
             }
@@ -91,7 +98,8 @@ impl<O: Outside> Supervisor<O> {
             unconfigured_sources: self.residents.unconfigured(&self.config),
         };
         let open_runs = self.lanes.iter().flat_map(Lane::open_runs).collect();
-        Snapshot { status, config: self.config.clone(), history, open_runs }
+        let (config, provenance) = (self.config.clone(), self.provenance.clone());
+        Snapshot { status, config, provenance, history, open_runs }
     }
 
     fn source_statuses(&mut self) -> Vec<SourceStatus> {

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use super::lane::Lane;
 use super::outside::Outside;
 use super::{Denied, Done, ReloadEdge, ReloadOutcome, ReloadTrigger, Supervisor};
-use crate::config::{self, Config, Loaded, SourceName};
+use crate::config::{self, Change, Config, Effect, Loaded, SourceName};
 use crate::engine::{Class, Error, Side};
 use crate::history::Actor;
 
@@ -27,8 +27,15 @@ type Reply = oneshot::Sender<Result<ReloadOutcome, Denied>>;
 /// changed since it was read.
 #[derive(Default)]
 pub(super) struct Reloads {
-    under_way: Option<(ReloadTrigger, Vec<Reply>)>,
-    next: Option<(ReloadTrigger, Vec<Reply>)>,
+    under_way: Option<Asked>,
+    next: Option<Asked>,
+}
+
+/// One reload with all who wait for it; the first of them counts as the one who asked.
+struct Asked {
+    trigger: ReloadTrigger,
+    actor: Actor,
+    replies: Vec<Reply>,
 }
 
 /// A configuration that passed, with everything that it needs, connected.
@@ -79,18 +86,38 @@ async fn proved(side: Side, proof: impl Future<Output = Result<(), Error>>) -> R
         .unwrap_or_else(|_| Err(Error::new(side, Class::Transient, format!("no answer within {} s", PROOF.as_secs()))))
 }
 
+/// One line for each accepted reload.
+fn log(outcome: &ReloadOutcome) {
+    let of = |effect: Effect| {
+        let changes = outcome.changes.iter().filter(|change| change.effect == effect);
+        changes.map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    };
+    let what = if outcome.changes.is_empty() { "read again; nothing has changed" } else { "reloaded" };
+    tracing::info!(
+        trigger = %outcome.trigger.as_str(),
+        actor = %outcome.actor,
+        generation = outcome.generation,
+        hash = outcome.hash,
+        changed = of(Effect::Hot),
+        waits_for_restart = of(Effect::Restart),
+        restart_required = outcome.restart_required.join(", "),
+        "configuration {what}"
+    );
+}
+
 impl<O: Outside> Supervisor<O> {
     pub(super) fn ask_reload(&mut self, trigger: ReloadTrigger, actor: &Actor, reply: Reply) {
         tracing::info!(%actor, trigger = %trigger.as_str(), "a reload is asked for");
+        let asked = || Asked { trigger, actor: actor.clone(), replies: Vec::new() };
         if self.reloads.under_way.is_some() {
-            self.reloads.next.get_or_insert_with(|| (trigger, Vec::new())).1.push(reply);
+            self.reloads.next.get_or_insert_with(asked).replies.push(reply);
         } else {
-            self.begin_reload(trigger, vec![reply]);
+            self.begin_reload(Asked { replies: vec![reply], ..asked() });
         }
     }
 
-    fn begin_reload(&mut self, trigger: ReloadTrigger, askers: Vec<Reply>) {
-        self.reloads.under_way = Some((trigger, askers));
+    fn begin_reload(&mut self, asked: Asked) {
+        self.reloads.under_way = Some(asked);
         // Nobody listens without a service manager.
         let _ = self.edges.send(ReloadEdge::Begin);
         let work = propose(self.outside.clone(), self.config.clone(), self.config_hash.clone());
@@ -101,20 +128,25 @@ impl<O: Outside> Supervisor<O> {
 
     pub(super) fn reload_ended(&mut self, result: Result<Option<Proposal<O>>, Vec<String>>) {
         // Without askers the daemon began to stop meanwhile.
-        let Some((trigger, askers)) = self.reloads.under_way.take() else { return };
-        let outcome = match result {
-            Ok(proposal) => self.accept(trigger, proposal),
-            Err(errors) => self.refuse(trigger, errors),
+        let Some(Asked { trigger, actor, replies }) = self.reloads.under_way.take() else { return };
+        let (changes, errors) = match result {
+            Ok(proposal) => (self.accept(proposal), Vec::new()),
+            Err(errors) => (Vec::new(), self.refuse(trigger, errors)),
         };
+        let outcome = self.outcome(trigger, actor, changes, errors);
+        if outcome.success {
+            log(&outcome);
+        }
+        Arc::make_mut(&mut self.provenance).last_reload = Some(outcome.clone());
         self.metrics.reloaded(trigger, &outcome);
         let _ = self.edges.send(ReloadEdge::End);
-        askers.into_iter().for_each(|reply| self.answer(reply, Ok(outcome.clone())));
-        if let Some((trigger, askers)) = self.reloads.next.take() {
-            self.begin_reload(trigger, askers);
+        replies.into_iter().for_each(|reply| self.answer(reply, Ok(outcome.clone())));
+        if let Some(asked) = self.reloads.next.take() {
+            self.begin_reload(asked);
         }
     }
 
-    fn refuse(&mut self, trigger: ReloadTrigger, errors: Vec<String>) -> ReloadOutcome {
+    fn refuse(&mut self, trigger: ReloadTrigger, errors: Vec<String>) -> Vec<String> {
         // A file that stays bad is saved again, touched, or polled: once is enough.
         let news = trigger != ReloadTrigger::File || self.config_status.errors != errors;
         if news {
@@ -126,42 +158,48 @@ impl<O: Outside> Supervisor<O> {
         }
         self.config_status.last_reload_successful = false;
         self.config_status.errors.clone_from(&errors);
-        self.outcome(Vec::new(), errors)
+        errors
     }
 
-    fn accept(&mut self, trigger: ReloadTrigger, proposal: Option<Proposal<O>>) -> ReloadOutcome {
-        let other = proposal.is_some();
-        let changed = proposal.map(|proposal| self.apply(proposal)).unwrap_or_default();
+    fn accept(&mut self, proposal: Option<Proposal<O>>) -> Vec<Change> {
+        let changes = proposal.map(|proposal| self.apply(proposal)).unwrap_or_default();
         self.config_status.last_reload_successful = true;
         self.config_status.errors.clear();
-        let outcome = self.outcome(changed, Vec::new());
-        tracing::info!(
-            trigger = %trigger.as_str(),
-            generation = outcome.generation,
-            changed = outcome.changed.join(", "),
-            restart_required = outcome.restart_required.join(", "),
-            "configuration {}", if other { "reloaded" } else { "read again; it is the one in effect" }
-        );
-        outcome
+        changes
     }
 
-    fn outcome(&self, changed: Vec<String>, errors: Vec<String>) -> ReloadOutcome {
+    fn outcome(
+        &self,
+        trigger: ReloadTrigger,
+        actor: Actor,
+        changes: Vec<Change>,
+        errors: Vec<String>,
+    ) -> ReloadOutcome {
         ReloadOutcome {
             success: errors.is_empty(),
+            trigger,
+            actor,
+            finished: self.outside.now(),
             generation: self.config_status.generation,
-            changed,
+            hash: self.config_status.hash.clone(),
+            changed: config::names(&changes, Effect::Hot),
+            changes,
             restart_required: self.config_status.restart_required.clone(),
             errors,
         }
     }
 
-    /// Swaps the configuration; answers the keys that took effect.
-    fn apply(&mut self, proposal: Proposal<O>) -> Vec<String> {
+    /// Swaps the configuration; answers what differs.
+    fn apply(&mut self, proposal: Proposal<O>) -> Vec<Change> {
         let Proposal { loaded, sources, target } = proposal;
         for warning in &loaded.warnings {
             tracing::warn!("configuration: {warning}");
         }
         self.config_hash = loaded.hash;
+        self.config_status.hash = loaded.file_hash;
+        let provenance = Arc::make_mut(&mut self.provenance);
+        provenance.origins = loaded.origins;
+        provenance.companions = loaded.companions;
         if loaded.config == *self.config {
             return Vec::new();
         }
@@ -170,7 +208,10 @@ impl<O: Outside> Supervisor<O> {
         let new = self.config.clone();
         self.config_status.generation += 1;
         self.config_status.loaded = self.outside.now();
-        self.config_status.restart_required = config::diff(&self.config_at_start, &new).restart_required;
+        let mut pending = config::diff(&self.config_at_start, &new);
+        pending.retain(|change| change.effect == Effect::Restart);
+        self.config_status.restart_required = config::names(&pending, Effect::Restart);
+        Arc::make_mut(&mut self.provenance).pending = pending;
 
         if new.log.level != old.log.level {
             self.outside.set_log_level(&new.log.level);
@@ -187,7 +228,7 @@ impl<O: Outside> Supervisor<O> {
         }
         self.rearrange_lanes(&new, sources);
         self.residents.tell(&new);
-        config::diff(&old, &new).hot
+        config::diff(&old, &new)
     }
 
     /// Lanes in the order of the configuration: kept, connected anew, new; behind them those that leave.
