@@ -159,7 +159,7 @@ enum Done<O: Outside> {
     Released { link: u64 },
     Saved { link: u64, version: u64, result: Result<(), Error> },
     Recorded { link: u64, record: Arc<RunRecord>, result: Result<(), Error> },
-    Proposed(Result<Option<Proposal<O>>, Vec<String>>),
+    Proposed(Result<Option<Box<Proposal<O>>>, Vec<String>>),
     TextfileWritten(io::Result<()>),
 }
 

@@ -52,7 +52,7 @@ async fn propose<O: Outside>(
     outside: Arc<O>,
     running: Arc<Config>,
     hash: String,
-) -> Result<Option<Proposal<O>>, Vec<String>> {
+) -> Result<Option<Box<Proposal<O>>>, Vec<String>> {
     let problems = |problems: Vec<config::Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
     let loaded = outside.load().await.map_err(problems)?;
     if loaded.hash == hash {
@@ -77,7 +77,7 @@ async fn propose<O: Outside>(
         }
     });
     let errors: Vec<_> = of_sources.into_iter().chain([of_target]).filter_map(Result::err).collect();
-    if errors.is_empty() { Ok(Some(Proposal { loaded, sources, target })) } else { Err(errors) }
+    if errors.is_empty() { Ok(Some(Box::new(Proposal { loaded, sources, target }))) } else { Err(errors) }
 }
 
 async fn proved(side: Side, proof: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
@@ -86,18 +86,27 @@ async fn proved(side: Side, proof: impl Future<Output = Result<(), Error>>) -> R
         .unwrap_or_else(|_| Err(Error::new(side, Class::Transient, format!("no answer within {} s", PROOF.as_secs()))))
 }
 
-/// One line for each accepted reload.
+/// The record in the log: one line, behind one for each error.
 fn log(outcome: &ReloadOutcome) {
     let of = |effect: Effect| {
         let changes = outcome.changes.iter().filter(|change| change.effect == effect);
         changes.map(ToString::to_string).collect::<Vec<_>>().join("; ")
     };
+    let ReloadOutcome { trigger, actor, generation, hash, .. } = outcome;
+    let trigger = trigger.as_str();
+    for error in &outcome.errors {
+        tracing::error!(trigger, %actor, "configuration refused: {error}");
+    }
+    if !outcome.success {
+        tracing::warn!(trigger, %actor, generation, hash, "the old configuration stays in effect");
+        return;
+    }
     let what = if outcome.changes.is_empty() { "read again; nothing has changed" } else { "reloaded" };
     tracing::info!(
-        trigger = %outcome.trigger.as_str(),
-        actor = %outcome.actor,
-        generation = outcome.generation,
-        hash = outcome.hash,
+        trigger,
+        %actor,
+        generation,
+        hash,
         changed = of(Effect::Hot),
         waits_for_restart = of(Effect::Restart),
         restart_required = outcome.restart_required.join(", "),
@@ -126,15 +135,19 @@ impl<O: Outside> Supervisor<O> {
         });
     }
 
-    pub(super) fn reload_ended(&mut self, result: Result<Option<Proposal<O>>, Vec<String>>) {
+    pub(super) fn reload_ended(&mut self, result: Result<Option<Box<Proposal<O>>>, Vec<String>>) {
         // Without askers the daemon began to stop meanwhile.
         let Some(Asked { trigger, actor, replies }) = self.reloads.under_way.take() else { return };
         let (changes, errors) = match result {
-            Ok(proposal) => (self.accept(proposal), Vec::new()),
-            Err(errors) => (Vec::new(), self.refuse(trigger, errors)),
+            Ok(proposal) => (proposal.map(|proposal| self.apply(*proposal)).unwrap_or_default(), Vec::new()),
+            Err(errors) => (Vec::new(), errors),
         };
+        // A file that stays bad is saved again, or touched: to report it once is enough.
+        let known = trigger == ReloadTrigger::File && !errors.is_empty() && self.config_status.errors == errors;
+        self.config_status.last_reload_successful = errors.is_empty();
+        self.config_status.errors.clone_from(&errors);
         let outcome = self.outcome(trigger, actor, changes, errors);
-        if outcome.success {
+        if !known {
             log(&outcome);
         }
         Arc::make_mut(&mut self.provenance).last_reload = Some(outcome.clone());
@@ -144,28 +157,6 @@ impl<O: Outside> Supervisor<O> {
         if let Some(asked) = self.reloads.next.take() {
             self.begin_reload(asked);
         }
-    }
-
-    fn refuse(&mut self, trigger: ReloadTrigger, errors: Vec<String>) -> Vec<String> {
-        // A file that stays bad is saved again, touched, or polled: once is enough.
-        let news = trigger != ReloadTrigger::File || self.config_status.errors != errors;
-        if news {
-            let generation = self.config_status.generation;
-            for error in &errors {
-                tracing::error!(trigger = %trigger.as_str(), "configuration refused: {error}");
-            }
-            tracing::warn!(trigger = %trigger.as_str(), generation, "the old configuration stays in effect");
-        }
-        self.config_status.last_reload_successful = false;
-        self.config_status.errors.clone_from(&errors);
-        errors
-    }
-
-    fn accept(&mut self, proposal: Option<Proposal<O>>) -> Vec<Change> {
-        let changes = proposal.map(|proposal| self.apply(proposal)).unwrap_or_default();
-        self.config_status.last_reload_successful = true;
-        self.config_status.errors.clear();
-        changes
     }
 
     fn outcome(

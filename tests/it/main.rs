@@ -33,6 +33,7 @@ mod privacy;
 mod refusals;
 mod reload;
 mod restores;
+mod saves;
 mod sources;
 mod standby;
 mod systemd;
