@@ -1,13 +1,20 @@
+//! Loading whole files; each subject of its own is in a file below.
+
+mod fuzz;
+mod rules;
+mod secrets;
+mod syntax;
+mod variables;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::{Deletes, LogFormat, Secret};
+use crate::config::{Deletes, LogFormat};
 
 /// A file that loads; tests change parts of it.
 const GOOD: &str = "[[source]]\nname = 'main'\nurl = 'postgres://u@db/pacs'\ntime_zone = 'Asia/Seoul'\n\
@@ -183,227 +190,4 @@ fn a_file_that_cannot_be_used_is_one_error() {
     assert_eq!(missing[0].to_string(), "/nonexistent/c.toml: cannot read the configuration: there is no such file");
     assert!(case(vec![b'#'; (1 << 20) + 1]).load(&[]).unwrap_err()[0].contains("larger than 1048576 bytes"));
     assert_eq!(case(b"# ok\n# \xff").load(&[]).unwrap_err(), ["c.toml:2:3: not UTF-8 text"]);
-}
-
-#[test]
-fn the_order_of_precedence_is_process_env_file_toml() {
-    let case = case(format!("{GOOD}[history]\nkeep = 1\n[log]\nlevel = 'warn'\n"));
-    let config = case.load(&[("RBAC_SYNC_HISTORY_KEEP", "2"), ("RBAC_SYNC_LOG_FORMAT", "")]).unwrap().config;
-    assert_eq!((config.history_keep, config.log.level.as_str()), (2, "warn"));
-    assert_eq!(config.log.format, LogFormat::Auto, "an empty variable counts as not set");
-}
-
-#[test]
-fn any_value_can_come_from_a_variable() {
-    let text = GOOD.replace("'main'", "'north-2'").replace("[target]\nurl = 'sqlite:///nonexistent/rbac.db'\n", "");
-    let config = case(&text)
-        .load(&[
-            ("RBAC_SYNC_SCHEDULE_INTERVAL", "30"),
-            ("RBAC_SYNC_SOURCE_NORTH_2_OVERLAP", "10m"),
-            ("RBAC_SYNC_SOURCE_NORTH_2_PASSWORD", "hunter2"),
-            ("RBAC_SYNC_TARGET_URL", "postgres://u@h/rbac"),
-            ("RBAC_SYNC_TARGET_MAX_DELETES_ROWS", "7"),
-            ("RBAC_SYNC_TARGET_MAX_DELETES_PERCENT", "2.5"),
-            ("RBAC_SYNC_HTTP_LISTEN", "0.0.0.0:80"),
-            ("RBAC_SYNC_HTTP_TOKEN", "t0ken"),
-        ])
-        .unwrap()
-        .config;
-    assert_eq!(config.interval, Duration::from_secs(30));
-    assert_eq!(config.sources[0].overlap, Duration::from_secs(600));
-    assert_eq!(config.sources[0].endpoint.password, Some(Secret::new("hunter2")));
-    assert_eq!((config.target.max_deletes.rows, config.target.max_deletes.percent), (7, 2.5));
-    assert_eq!(config.http.unwrap().token, Some(Secret::new("t0ken")));
-}
-
-#[test]
-fn a_variable_that_means_nothing_or_is_wrong_is_an_error() {
-    let all = case(GOOD)
-        .load(&[
-            ("RBAC_SYNC_SCHEDULE_INTERVALL", "5"),
-            ("RBAC_SYNC_SOURCE_OTHER_URL", "hunter2"),
-            ("RBAC_SYNC_SOURCE_MAIN_NAME", "x"),
-            ("RBAC_SYNC_HISTORY_KEEP", "hunter2"),
-        ])
-        .unwrap_err();
-    let text = all.join("\n");
-    assert_eq!(all.len(), 4, "{text}");
-    assert!(
-        text.contains("RBAC_SYNC_SCHEDULE_INTERVALL: unknown variable; did you mean `RBAC_SYNC_SCHEDULE_INTERVAL`")
-    );
-    assert!(text.contains("RBAC_SYNC_SOURCE_OTHER_URL: unknown variable"));
-    assert!(text.contains("RBAC_SYNC_HISTORY_KEEP: expected a whole number"));
-    assert!(!text.contains("hunter2"));
-}
-
-#[test]
-fn a_password_file_loses_one_newline_and_changes_the_hash() {
-    let case = case("");
-    let file = case.file("pw", "p w \n\n");
-    fs::write(&case.path, source_with(&format!("url = 'postgres://u@h/d'\npassword_file = '{file}'"))).unwrap();
-    let first = case.load(&[]).unwrap();
-    assert_eq!(first.config.sources[0].endpoint.password, Some(Secret::new("p w \n")));
-    assert_eq!(first.hash, case.load(&[]).unwrap().hash);
-    assert_eq!(first.hash.len(), 64);
-    case.file("pw", "rotated\r\n");
-    let second = case.load(&[]).unwrap();
-    assert_eq!(second.config.sources[0].endpoint.password, Some(Secret::new("rotated")));
-    assert_ne!(first.hash, second.hash);
-    assert_ne!(second.hash, case.load(&[("RBAC_SYNC_LOG_LEVEL", "info")]).unwrap().hash);
-}
-
-#[test]
-fn a_bad_password_file_is_named_with_the_reason() {
-    let case = case("");
-    let (empty, binary) = (case.file("empty", "\n"), case.file("binary", [0xff]));
-    let path = |name: &str| case.folder.path().join(name).display().to_string();
-    for (file, reason) in [
-        (empty, "empty is empty"),
-        (binary, "binary is not UTF-8 text"),
-        (path("none"), "cannot read none: there is no such file"),
-        (path(""), "it is not a regular file"),
-        ("hunter2".to_owned(), "must be an absolute path, beginning with /"),
-    ] {
-        let line = format!("url = 'postgres://u@h/d'\npassword_file = '{file}'");
-        fs::write(&case.path, source_with(&line)).unwrap();
-        let all = case.load(&[]).unwrap_err();
-        assert!(all.len() == 1 && all[0].starts_with("c.toml:6:17: ") && all[0].ends_with(reason), "{all:?}");
-        assert!(!all[0].contains("hunter2"));
-    }
-}
-
-#[test]
-fn a_systemd_credential_is_found_in_its_folder() {
-    let case = case(source_with("url = 'postgres://u@h/d'\npassword_credential = 'source'"));
-    case.file("source", "hunter2\n");
-    let folder = case.folder.path().display().to_string();
-    let config = case.load(&[("CREDENTIALS_DIRECTORY", &folder)]).unwrap().config;
-    assert_eq!(config.sources[0].endpoint.password, Some(Secret::new("hunter2")));
-    assert!(case.load(&[]).unwrap_err()[0].contains("there is no $CREDENTIALS_DIRECTORY"));
-    let none = case.load(&[("CREDENTIALS_DIRECTORY", "/nonexistent")]).unwrap_err();
-    assert!(none[0].ends_with("cannot read the credential in $CREDENTIALS_DIRECTORY: there is no such file"));
-    fs::write(&case.path, source_with("url = 'postgres://u@h/d'\npassword_credential = '../source'")).unwrap();
-    assert!(case.load(&[("CREDENTIALS_DIRECTORY", &folder)]).unwrap_err()[0].contains("without slashes"));
-}
-
-#[test]
-fn two_passwords_of_one_precedence_are_an_error_and_a_higher_one_wins() {
-    let case = case("");
-    let file = case.file("pw", "from file");
-    for second in ["password_credential = 'x'", ""] {
-        let user = if second.is_empty() { "u:hunter2" } else { "u" };
-        let line = format!("url = 'postgres://{user}@h/d'\npassword_file = '{file}'\n{second}");
-        fs::write(&case.path, source_with(&line)).unwrap();
-        let all = case.load(&[]).unwrap_err();
-        assert!(all.len() == 1 && all[0].contains("more than one password"), "{all:?}");
-        let config = case.load(&[("RBAC_SYNC_SOURCE_MAIN_PASSWORD", "from variable")]).unwrap().config;
-        assert_eq!(config.sources[0].endpoint.password, Some(Secret::new("from variable")));
-    }
-}
-
-#[test]
-fn a_password_in_a_url_works_with_a_warning() {
-    let case = case(source_with("url = 'postgres://u:hunter2@h/d'"));
-    let loaded = case.load(&[]).unwrap();
-    assert_eq!(loaded.config.sources[0].endpoint.password, Some(Secret::new("hunter2")));
-    assert!(!format!("{:?}", loaded).contains("hunter2"));
-    assert_eq!(loaded.warnings[0].position, Some((5, 7)));
-    assert_eq!(loaded.warnings.len(), 1);
-}
-
-#[test]
-fn what_works_but_should_change_is_a_warning() {
-    let case = case("");
-    let file = case.file("pw", "x");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-    let lines = format!("url = 'postgres://h/t'\npassword_file = '{file}'\n[metrics]\ntextfile = '/x.txt'");
-    fs::write(&case.path, source_with(&lines)).unwrap();
-    let warnings = case.warnings().join("\n");
-    assert!(warnings.contains("chmod o-r"), "{warnings}");
-    assert!(warnings.contains("the same database"), "{warnings}");
-    assert!(warnings.contains(".prom"), "{warnings}");
-    fs::write(&case.path, format!("{GOOD}password_file = '{file}'\n")).unwrap();
-    assert_eq!(case.warnings(), ["SQLite has no login: the password is not used"]);
-}
-
-#[test]
-fn one_sqlite_file_cannot_be_source_and_target() {
-    let text = GOOD.replace("postgres://u@db/pacs", "sqlite:/nonexistent/../nonexistent/rbac.db?mode=ro");
-    let same = GOOD.replace("postgres://u@db/pacs", "sqlite:///nonexistent/rbac.db?mode=ro");
-    assert!(errors(&same)[0].contains("c.toml:3:7: the source and the target are the same file"));
-    assert!(load_text(&text).is_ok(), "folders that do not exist cannot be resolved");
-}
-
-#[test]
-fn names_are_checked_and_unique() {
-    let two = format!("{GOOD}[[source]]\nname = 'main'\nurl = 'postgres://h/e'\n[[source]]\nname = 'A_b'\nurl = 'x'\n");
-    let all = errors(&two);
-    assert!(all[0].starts_with("c.toml:8:8: an earlier [[source]] has the same name"), "{all:?}");
-    assert!(all[1].starts_with("c.toml:11:8: must be 1 to 32 characters"), "{all:?}");
-    assert!(all[2].starts_with("c.toml:12:7: not a URL"), "{all:?}");
-}
-
-#[test]
-fn an_open_listener_needs_a_token() {
-    let case = case(format!("{GOOD}[http]\nlisten = '0.0.0.0:8080'\n"));
-    let all = case.load(&[]).unwrap_err();
-    assert!(all.len() == 1 && all[0].starts_with("c.toml:8:10: ") && all[0].contains("needs a token"), "{all:?}");
-    assert!(case.load(&[("RBAC_SYNC_HTTP_LISTEN", "127.0.0.1:0")]).is_ok());
-    assert!(case.load(&[("RBAC_SYNC_HTTP_TOKEN", "two words")]).unwrap_err()[0].contains("visible ASCII"));
-    assert!(errors(&format!("{GOOD}[http]\n"))[0].contains("`http.listen` is missing"));
-}
-
-/// Places where somebody might put a password by mistake.
-const MISTAKES: [&str; 16] = [
-    "password = 'SECRET'\n",
-    "[target]\npassword = 'SECRET'\nurl = 'postgres://u:SECRET@/x'\n",
-    "[target]\nurl = 'postgres://u:SECRET@h:port/x'\npassword_file = 'SECRET'\n",
-    "[target]\nurl = 'SECRET'\npassword_credential = 'SECRET'\ndeletes = 'SECRET'\n",
-    "[target]\nurl = ['SECRET']\nmax_deletes = 'SECRET'\n",
-    "[target.password]\nSECRET = 1\n",
-    "[SECRET]\n",
-    "SECRET",
-    "SECRET = ",
-    "[target]\nurl = \"postgres://u:SECRET@h/d\n",
-    "[target]\nurl = 'postgres://u:SECRET@h/d' SECRET\n",
-    "[target]\nurl = 1\nurl = 'SECRET'\n",
-    "'SECRET' = 1\n'SECRET' = 2\n",
-    "[[source]]\nname = 'SECRET!'\ntime_zone = 'SECRET'\noverlap = 'SECRET'\ninstances = 'SECRET'\nSECRET = 'SECRET'\n",
-    "[http]\nlisten = 'SECRET'\ntoken = 'SECRET'\n[socket]\npath = 5\nmode = 'SECRET'\n[log]\nlevel = 'SECRET=x'\n",
-    "[schedule]\ninterval = 'SECRET'\n[history]\nkeep = 'SECRET'\n[metrics]\ntextfile = 'SECRET'\nx.SECRET = 1\n",
-];
-
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(128) })]
-
-    #[test]
-    fn a_password_in_a_wrong_place_is_never_repeated(
-        tail in "[a-zA-Z0-9!%&*+,.:;<>?@^~-]{1,8}",
-        mistake in 0..MISTAKES.len(),
-        also in 0..MISTAKES.len(),
-    ) {
-        let text = format!("{}{}", MISTAKES[mistake], MISTAKES[also]);
-        let case = case(text.replace("SECRET", &format!("hunter2-{tail}")));
-        let problems = load(&case.path, &Environment::default()).unwrap_err();
-        prop_assert!(!problems.is_empty());
-        prop_assert!(!format!("{problems:?}").contains("hunter2"), "{problems:?}");
-    }
-
-    #[test]
-    fn a_password_in_a_wrong_variable_is_never_repeated(index in 0..crate::config::KEYS.len()) {
-        let key = &crate::config::KEYS[index];
-        let name = key.variable(crate::config::SourceName::new("main").as_ref());
-        let environment = Environment::from_pairs([(name, "hunter2 x")]);
-        let shown = format!("{:?}", load(&case(GOOD).path, &environment));
-        prop_assert!(!shown.contains("hunter2") || key.path == "socket.path", "{}", shown);
-    }
-
-    #[test]
-    fn arbitrary_text_never_panics(text in any::<String>(), lines in proptest::collection::vec(
-        "(\\[{1,2}(source|target|http|socket|log|x)\\]{1,2}|(name|url|mode|listen|level|percent|a\\.b) ?= ?['\"\\[{0-9a-zé./:@?#%-]{0,12})", 0..12,
-    )) {
-        for text in [text, lines.join("\n"), format!("{GOOD}{}", lines.join("\n"))] {
-            let _ = load(&case(text).path, &Environment::default());
-        }
-    }
 }
