@@ -151,39 +151,4 @@ pub(super) fn did_you_mean<'a>(written: &str, candidates: impl IntoIterator<Item
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn variables_follow_from_the_paths() {
-        let name = SourceName::new("north-2").unwrap();
-        assert_eq!(find("target.max_deletes.rows").unwrap().variable(None), "RBAC_SYNC_TARGET_MAX_DELETES_ROWS");
-        assert_eq!(find("source.time_zone").unwrap().variable(Some(&name)), "RBAC_SYNC_SOURCE_NORTH_2_TIME_ZONE");
-    }
-
-    /// `RBAC_SYNC_SOURCE_<NAME>_<KEY>` could mean two things only if one key ended in another one, or
-    /// if two names gave the same text: a name has no `_`, so they never do.
-    #[test]
-    fn a_variable_of_a_source_means_one_key_only() {
-        let keys = || KEYS.iter().filter_map(|key| key.path.strip_prefix("source."));
-        for one in keys() {
-            assert!(keys().all(|other| !one.ends_with(&format!("_{other}"))), "{one}");
-        }
-    }
-
-    #[test]
-    fn paths_are_unique() {
-        for key in KEYS {
-            assert_eq!(KEYS.iter().filter(|other| other.path == key.path).count(), 1, "{}", key.path);
-        }
-    }
-
-    #[test]
-    fn suggests_only_what_is_near() {
-        assert_eq!(nearest("intervall", names_in("schedule")), Some("interval"));
-        assert_eq!(nearest("Passwort_File", names_in("target")), Some("password_file"));
-        assert_eq!(nearest("colour", names_in("target")), None);
-        assert_eq!(names_in("target"), ["url", "password_file", "password_credential", "deletes", "max_deletes"]);
-        assert!(names_in("").contains(&"source"));
-    }
-}
+mod tests;
