@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::cluster::READER;
+use crate::harness::cluster::{READER, WRITER};
 use crate::harness::daemon::{CAP, Daemon};
 use crate::harness::generate;
 use crate::harness::mutate::Change;
@@ -194,6 +194,29 @@ async fn a_rotated_password_is_proved_by_a_login_before_it_counts() {
     for text in [config.body, daemon.get("/config").await.body, daemon.log()] {
         assert!(!text.contains("rotated-"), "{text}");
     }
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_rotated_password_of_the_target_leaves_the_daemon_in_charge_of_it() {
+    let mut site = Site::new(Shape::release("5.35.0"), random::seed(109)).await;
+    generate::fill(&mut site.archive, 20).await;
+    let login = format!("CREATE ROLE keeper LOGIN PASSWORD 'keeper-one' IN ROLE {WRITER}");
+    site.archive.db.run(&login).await;
+    let text = site.toml();
+    let url = text.split('"').find(|part| part.contains(&format!("//{WRITER}@"))).unwrap();
+    let url = url.replace(&format!("//{WRITER}@"), "//keeper@");
+    let file = site.folder.path().join("target.password");
+    std::fs::write(&file, "keeper-one").unwrap();
+    let daemon = Daemon::start(&site, &[("RBAC_SYNC_TARGET_URL", &url)]).await;
+    daemon.status_with("the first run", |status| status["last_result"]["success"] == true).await;
+    site.archive.db.run("ALTER ROLE keeper PASSWORD 'keeper-two'").await;
+    std::fs::write(&file, "keeper-two").unwrap();
+    daemon.status_with("the new password", |status| status["config"]["generation"] == 2).await;
+    Change::NewStudy.apply(&mut site.archive).await;
+    daemon.run("{}").await;
+    site.assert_in_step("a run with the new password").await;
+    assert_eq!(daemon.status().await["standby"], false);
     daemon.stop().await;
 }
 

@@ -89,3 +89,25 @@ fn the_defaults_are_those_that_count() {
         assert!(value == state.default || state.default == "the host's zone", "{}: {value}", state.key);
     }
 }
+
+#[test]
+fn the_packaged_file_marks_the_keys_that_need_a_restart() {
+    let file = include_str!("../../../etc/rbac-sync.toml");
+    let (mut table, mut comment, mut marked) = ("", String::new(), Vec::new());
+    for line in file.lines() {
+        let text = line.strip_prefix("# ").unwrap_or(line);
+        if text.starts_with('[') {
+            table = text.trim_matches(['[', ']']);
+        } else if let Some((name, _)) = text.split_once(" = ").filter(|(name, _)| !name.contains(' ')) {
+            if comment.contains("(restart)") {
+                marked.push(format!("{table}.{name}"));
+            }
+        } else if line.starts_with('#') {
+            comment.push_str(text);
+            continue;
+        }
+        comment.clear();
+    }
+    let restart: Vec<&str> = KEYS.iter().filter(|key| key.effect == Restart).map(|key| key.path).collect();
+    assert_eq!(marked, restart);
+}

@@ -18,6 +18,7 @@ fn a_password_file_loses_one_newline_and_changes_the_hash() {
     let second = case.load(&[]).unwrap();
     assert_eq!(second.config.sources[0].endpoint.password, Some(Secret::new("rotated")));
     assert_ne!(first.hash, second.hash);
+    assert_eq!(first.file_hash, second.file_hash, "the hash that is shown says nothing of a password");
     assert_ne!(second.hash, case.load(&[("RBAC_SYNC_LOG_LEVEL", "info")]).unwrap().hash);
 }
 
