@@ -5,12 +5,11 @@
 
 use std::path::PathBuf;
 
-use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, App, Listener};
-use crate::config::{self, Config, Environment, Loaded, Problem};
+use crate::config::{self, Config, Environment, Loaded, Problem, Watch};
 use crate::history::{Actor, Via};
 use crate::metrics::Metrics;
 use crate::signal::Signals;
@@ -73,7 +72,6 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Failur
     let mut edges = JoinSet::new();
     edges.spawn(signals.forward(handle.clone(), stop.clone()));
     edges.spawn(follow(changes, handle.clone()));
-    edges.spawn(api::follow_certificates(handle.clone()));
     let mut reporting = JoinSet::new();
     if systemd::is_listening() {
         reporting.spawn(systemd::report(handle, supervisor.pulse, end.clone()));
@@ -96,7 +94,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Failur
 }
 
 fn load(options: &Options) -> Result<Loaded, Failure> {
-    let environment = Environment::read(options.env_file.as_deref()).map_err(Failure::Config)?;
+    let environment = Environment::read(options.env_file.as_deref());
     config::load(&options.config, &environment).map_err(Failure::Config)
 }
 
@@ -111,13 +109,23 @@ async fn bind(config: &Config) -> Result<Vec<Listener>, Failure> {
     Ok(listeners)
 }
 
-/// Reloads whenever the file has changed.
-async fn follow(mut changes: mpsc::Receiver<()>, handle: Handle) {
+/// Reloads whenever the file has changed, or one beside it that the configuration in effect names.
+async fn follow(mut watch: Watch, handle: Handle) {
     let handle = handle.by(Actor::file(), Via::File);
-    while changes.recv().await.is_some() {
-        // A refused configuration is logged where it is refused.
-        if let Err(denied) = handle.reload(ReloadTrigger::File).await {
-            tracing::warn!("the configuration file has changed, but was not reloaded: {denied}");
+    let mut snapshots = handle.watch();
+    loop {
+        watch.beside(&snapshots.borrow_and_update().provenance.companions);
+        tokio::select! {
+            changed = watch.changed() => {
+                if changed.is_none() {
+                    return;
+                }
+                // A refused configuration is logged where it is refused.
+                if let Err(denied) = handle.reload(ReloadTrigger::File).await {
+                    tracing::warn!("the configuration file has changed, but was not reloaded: {denied}");
+                }
+            }
+            Ok(()) = snapshots.changed() => {}
         }
     }
 }

@@ -231,13 +231,17 @@ pub(super) fn metrics(call: &Call<'_>) -> Answer {
 
 pub(super) fn config(call: &Call<'_>) -> Answer {
     let status = call.snapshot.status.config.clone();
+    let provenance = &call.snapshot.provenance;
     let config = ConfigReply {
         generation: status.generation,
+        hash: status.hash,
         loaded: status.loaded,
         last_reload_successful: status.last_reload_successful,
         errors: status.errors,
         restart_required: status.restart_required,
         config: crate::config::describe(&call.snapshot.config),
+        keys: crate::config::key_states(&call.snapshot.config, &provenance.origins, &provenance.pending),
+        last_reload: provenance.last_reload.clone(),
     };
     Ok(json_reply(StatusCode::OK, &config))
 }

@@ -37,7 +37,6 @@ pub use input::{duration, log_level_body, pause_body};
 pub use listen::Listener;
 pub use local::Local;
 pub use serve::serve;
-pub use tls::follow as follow_certificates;
 
 use crate::config::Digest;
 use crate::history::Via;

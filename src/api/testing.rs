@@ -20,7 +20,7 @@ use crate::schedule::{Pause, Plan};
 use crate::supervisor::events::Log;
 use crate::supervisor::{
     Admitted, Command, ConfigStatus, Denied, Event, Handle, LastResult, LogLevel, Order, Origin, Reachability,
-    ReloadOutcome, RunRequest, Schedule, Snapshot, SourceStatus, Status,
+    ReloadOutcome, ReloadTrigger, RunRequest, Schedule, Snapshot, SourceStatus, Status,
 };
 
 /// Seconds after a fixed moment.
@@ -107,6 +107,7 @@ pub(crate) fn snapshot() -> Snapshot {
         target: up,
         config: ConfigStatus {
             generation: 1,
+            hash: "0123456789ab".into(),
             loaded: at(0),
             last_reload_successful: true,
             errors: Vec::new(),
@@ -120,7 +121,14 @@ pub(crate) fn snapshot() -> Snapshot {
         unconfigured_sources: Vec::new(),
     };
     let history = Arc::new([record(2), record(1)].map(Arc::new).to_vec());
-    Snapshot { status, config: Arc::new(config()), history, changes: Arc::default(), open_runs: Vec::new() }
+    Snapshot {
+        status,
+        config: Arc::new(config()),
+        provenance: Arc::default(),
+        history,
+        changes: Arc::default(),
+        open_runs: Vec::new(),
+    }
 }
 
 /// The supervisor's side of a [`Handle`], driven by a test.
@@ -196,6 +204,24 @@ fn open_run(run_id: Uuid, source: &SourceName, request: &RunRequest) -> RunRecor
     }
 }
 
+pub(crate) fn reloaded(trigger: ReloadTrigger, success: bool, errors: Vec<String>) -> ReloadOutcome {
+    let mut changed = config();
+    changed.schedule.plan = Plan::Interval(std::time::Duration::from_secs(10));
+    let changes = if success { crate::config::diff(&config(), &changed) } else { vec![] };
+    ReloadOutcome {
+        success,
+        trigger,
+        actor: Actor::named("uid 0"),
+        finished: at(100),
+        generation: if success { 2 } else { 1 },
+        hash: "0123456789ab".into(),
+        changed: crate::config::names(&changes, crate::config::Effect::Hot),
+        changes,
+        restart_required: vec![],
+        errors,
+    }
+}
+
 fn obey(state: &watch::Sender<Arc<Snapshot>>, command: Command) {
     match command {
         Command::Run(request, reply) => {
@@ -259,13 +285,10 @@ fn obey(state: &watch::Sender<Arc<Snapshot>>, command: Command) {
             change(state, |snapshot| snapshot.status.log_level = level.clone());
             let _ = reply.send(Ok(level));
         }
-        Command::Reload(_, reply) => {
+        Command::Reload(trigger, reply) => {
             let success = !state.borrow().status.paused;
             let errors = if success { vec![] } else { vec!["rbac-sync.toml:3:1: unknown key \"intervall\"".into()] };
-            let changed = if success { vec!["schedule.interval".to_owned()] } else { vec![] };
-            let generation = if success { 2 } else { 1 };
-            let outcome = ReloadOutcome { success, generation, changed, restart_required: vec![], errors };
-            let _ = reply.send(Ok(outcome));
+            let _ = reply.send(Ok(reloaded(trigger, success, errors)));
         }
     }
 }

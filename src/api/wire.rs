@@ -9,9 +9,11 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::config::KeyState;
 use crate::engine::Mode;
 use crate::history::{Change, RunRecord};
 use crate::schedule::Pause;
+use crate::supervisor::ReloadOutcome;
 
 /// Body of `POST /sync/run`. Every field is optional; null is the same as absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -125,6 +127,8 @@ pub struct Paused {
 pub struct ConfigReply {
     /// Counts the configurations that took effect; the one at start is 1.
     pub generation: u64,
+    /// The first 12 digits of the SHA-256 of its file, as `sha256sum` prints it.
+    pub hash: String,
     /// When it took effect.
     pub loaded: DateTime<Utc>,
     /// Whether the latest reload was accepted.
@@ -133,8 +137,12 @@ pub struct ConfigReply {
     pub errors: Vec<String>,
     /// Keys whose new value waits for a restart.
     pub restart_required: Vec<String>,
-    /// Every key with the value in effect; secrets are masked.
+    /// Every key with its value, in the shape of the file; secrets are masked.
     pub config: serde_json::Value,
+    /// Every key with its value, its origin and when a change of it counts.
+    pub keys: Vec<KeyState>,
+    /// The latest reload; null: none since the start.
+    pub last_reload: Option<ReloadOutcome>,
 }
 
 /// One part of [`Health`].

@@ -153,6 +153,18 @@ pub(super) struct CheckArgs {
     /// Log in to each database too, and say what was found there
     #[arg(long)]
     pub(super) connect: bool,
+    /// Say what a running daemon would change if it reloaded this configuration
+    #[arg(long)]
+    pub(super) against_running: bool,
+    /// The daemon's control socket [default: the one of this configuration]
+    #[arg(long, value_name = "PATH", requires = "against_running", conflicts_with = "url")]
+    pub(super) socket: Option<PathBuf>,
+    /// The daemon's HTTP address, such as http://127.0.0.1:8080
+    #[arg(long, value_name = "URL", requires = "against_running")]
+    pub(super) url: Option<String>,
+    /// File that holds the bearer token
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub(super) token_file: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -174,7 +186,7 @@ pub(super) struct DemoArgs {
     pub(super) duration: Option<Duration>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct ClientArgs {
     /// The daemon's control socket [default: the configured one]
     #[arg(long, global = true, value_name = "PATH", conflicts_with = "url")]

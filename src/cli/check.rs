@@ -1,4 +1,5 @@
-//! `check`: the configuration, and with `--connect` the databases that it names.
+//! `check`: the configuration, with `--connect` the databases that it names, and with `--against-running`
+//! the daemon that runs.
 
 use std::fmt::Write;
 
@@ -7,7 +8,7 @@ use serde_json::json;
 
 use super::args::{CheckArgs, ConfigArgs};
 use super::exit::{Exit, Failure};
-use super::print;
+use super::{against, print};
 use crate::config::{Config, Environment, Loaded, Problem, load};
 use crate::database::Inspection;
 use crate::engine::Error;
@@ -16,8 +17,7 @@ use crate::target::Target;
 
 /// Reads the configuration that the options name.
 pub(super) fn load_config(args: &ConfigArgs) -> Result<Loaded, Vec<Problem>> {
-    let environment = Environment::read(args.env_file.as_deref())?;
-    load(&args.config, &environment)
+    load(&args.config, &Environment::read(args.env_file.as_deref()))
 }
 
 /// Prints what is wrong, one line each, to standard error.
@@ -59,20 +59,26 @@ pub(super) async fn run(args: &CheckArgs) -> Result<Exit, Failure> {
             return Ok(Exit::Config);
         }
     };
+    let against = if args.against_running { Some(against::ask(args, &loaded).await?) } else { None };
     let connections = if args.connect { connect(&loaded.config).await } else { Vec::new() };
     let ok = connections.iter().all(|connection| connection.error.is_none());
     if args.json {
         let config = crate::config::describe(&loaded.config);
         let (none, warnings) = (Vec::<Problem>::new(), &loaded.warnings);
-        print::json(&json!({
+        let mut report = json!({
             "ok": ok, "errors": none, "warnings": warnings, "config": config, "connections": connections,
-        }))?;
+        });
+        if let Some(comparison) = &against {
+            report["against_running"] = json!(comparison);
+        }
+        print::json(&report)?;
     } else {
         for warning in &loaded.warnings {
             print::error(&in_words(warning));
         }
         print::out(&understood(&loaded.config))?;
         print::out(&said(&connections))?;
+        print::out(&against.as_ref().map(against::said).unwrap_or_default())?;
         for connection in &connections {
             if let Some(error) = &connection.error {
                 print::error(&format!("{}: {error}", connection.side));

@@ -3,6 +3,7 @@
 //! Commands are of two kinds: those that work here (`daemon`, `once`, `forget`, `check`, `demo`) and clients of
 //! a running daemon (`remote`), which know nothing but its control routes.
 
+mod against;
 mod args;
 mod check;
 mod claim;

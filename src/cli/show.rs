@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::print::table;
 use crate::api::wire::{Audit, Health, Paused, RunAccepted};
+use crate::config::{self, Effect};
 use crate::engine::Levels;
 use crate::history::{Change, RunRecord, RunState};
 use crate::schedule::Pause;
@@ -251,17 +252,25 @@ pub(super) fn audit(audit: &Audit) -> String {
 
 /// `reload` that was accepted.
 pub(super) fn reloaded(outcome: &ReloadOutcome) -> String {
-    let mut text = format!("generation {} is in effect\n", outcome.generation);
-    if outcome.changed.is_empty() && outcome.restart_required.is_empty() {
+    let mut text = format!("generation {} is in effect (file {})\n", outcome.generation, outcome.hash);
+    if outcome.changes.is_empty() {
         text.push_str("nothing has changed\n");
     }
-    for key in &outcome.changed {
-        let _ = writeln!(text, "changed: {key}");
-    }
-    for key in &outcome.restart_required {
-        let _ = writeln!(text, "waits for a restart: {key}");
+    text.push_str(&changes(&outcome.changes));
+    let older = |key: &&String| outcome.changes.iter().all(|change| change.key != **key);
+    for key in outcome.restart_required.iter().filter(older) {
+        let _ = writeln!(text, "waits for a restart: {key} (changed earlier)");
     }
     text
+}
+
+/// One line for each change, by when it counts.
+pub(super) fn changes(changes: &[config::Change]) -> String {
+    let line = |change: &config::Change| match change.effect {
+        Effect::Hot => format!("changed: {change}\n"),
+        Effect::Restart => format!("waits for a restart: {change}\n"),
+    };
+    changes.iter().map(line).collect()
 }
 
 /// `health`.
@@ -325,6 +334,20 @@ mod tests {
         status_now.config.errors = vec!["rbac-sync.toml:3:1: unknown key \"intervall\"".into()];
         status_now.config.restart_required = vec!["socket.path".into()];
         insta::assert_snapshot!("status_troubled", status(&status_now));
+    }
+
+    #[test]
+    fn a_reload_says_what_changed_and_what_waits() {
+        let mut outcome = crate::api::testing::reloaded(crate::supervisor::ReloadTrigger::Socket, true, vec![]);
+        let socket = config::Change {
+            key: "socket.mode".into(),
+            old: "0660".into(),
+            new: "0600".into(),
+            effect: Effect::Restart,
+        };
+        outcome.changes.push(socket);
+        outcome.restart_required = vec!["socket.mode".into(), "log.format".into()];
+        insta::assert_snapshot!("reloaded", reloaded(&outcome));
     }
 
     #[test]

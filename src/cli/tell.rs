@@ -20,8 +20,8 @@ fn words(event: &Event) -> String {
         Event::RunFinished(run) => finished(run),
         Event::Paused(pause) => show::pause_words(pause),
         Event::ScheduleChanged(schedule) => show::schedule(schedule),
-        Event::Reloaded(reload) => reloaded(&reload.outcome),
-        Event::ReloadRefused(reload) => reload.outcome.errors.join("; "),
+        Event::Reloaded(reload) => reloaded(reload),
+        Event::ReloadRefused(reload) => reload.errors.join("; "),
         Event::Standby { served_by } => format!("another daemon serves this target: {served_by}"),
         Event::Gap { reason: GapReason::Restart } => "the daemon has started again; events are missing".to_owned(),
         Event::Gap { reason: GapReason::Overrun } => "too much has happened meanwhile; events are missing".to_owned(),
@@ -75,9 +75,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::api::testing::{at, record};
+    use crate::api::testing::{self, at, record};
     use crate::schedule::{Pause, Plan};
-    use crate::supervisor::{Origin, Reload, ReloadTrigger, Schedule, Speed, Speeds};
+    use crate::supervisor::{Origin, ReloadTrigger, Schedule, Speed, Speeds};
 
     fn lines(events: Vec<Event>) -> String {
         let line = |event| event_line(event) + "\n";
@@ -99,13 +99,10 @@ mod tests {
         let source = "main".to_owned();
         let progress = Progress { run_id, source, processed: 40, rows_per_sec: 10.1, levels };
         let mut outcome = ReloadOutcome {
-            success: true,
-            generation: 2,
-            changed: vec!["schedule.interval".into()],
             restart_required: vec!["socket.path".into()],
-            errors: Vec::new(),
+            ..testing::reloaded(ReloadTrigger::File, true, Vec::new())
         };
-        let reloaded = Reload { trigger: ReloadTrigger::File, outcome: outcome.clone() };
+        let reloaded = outcome.clone();
         outcome.errors = vec!["rbac-sync.toml:3:1: unknown key \"intervall\"".into()];
         let failed = RunRecord { success: Some(false), error: Some("source: down".into()), ..record(2) };
         insta::assert_snapshot!(
@@ -119,7 +116,7 @@ mod tests {
                 Event::Resumed,
                 Event::ScheduleChanged(Schedule::new(&Plan::Interval(std::time::Duration::from_secs(30)), Origin::Api)),
                 Event::Reloaded(reloaded),
-                Event::ReloadRefused(Reload { trigger: ReloadTrigger::File, outcome }),
+                Event::ReloadRefused(outcome),
                 Event::Standby { served_by: "rbac-b, process 7".into() },
                 Event::Serving,
                 Event::Gap { reason: GapReason::Restart },

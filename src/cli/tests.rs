@@ -247,7 +247,10 @@ async fn the_log_level_changes_for_a_while() {
 async fn a_refused_reload_is_78_with_each_error_on_standard_error() {
     let daemon = Daemon::start().await;
     let (exit, out, _) = daemon.client("reload").await;
-    assert_eq!((exit, out.as_str()), (Exit::Done, "generation 2 is in effect\nchanged: schedule.interval\n"));
+    assert_eq!(
+        (exit, out.as_str()),
+        (Exit::Done, "generation 2 is in effect (file 0123456789ab)\nchanged: schedule.interval: 5s -> 10s\n")
+    );
     daemon.client("pause").await;
     let (exit, out, err) = daemon.client("reload").await;
     assert_eq!((exit, out.as_str()), (Exit::Config, ""));

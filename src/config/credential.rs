@@ -91,6 +91,7 @@ impl Purpose<'_> {
     fn read_file(&self, path: &Path, shown: &str, place: &Place, findings: &mut Findings) -> Result<Secret, String> {
         let (bytes, metadata) = read_small(path, LIMIT).map_err(|reason| format!("cannot read {shown}: {reason}"))?;
         findings.absorb(&bytes);
+        findings.companions.add(path, &bytes);
         if metadata.mode() & 0o004 != 0 {
             let message = format!("everybody on this host can read {shown}: chmod o-r");
             findings.warning(place, self.key, message);

@@ -1,76 +1,101 @@
 //! What differs between two configurations, and what of it takes effect at once. Pure.
 
-use super::effective::{Leaf, client_leaves, leaves, source_leaves};
-use super::keys::{self, Effect};
-use super::{Config, HttpClient, SourceConfig};
+use std::fmt;
 
-/// Keys that differ, by when the new value counts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// Take effect at once, such as `schedule.interval`.
-    pub hot: Vec<String>,
-    /// Take effect at the next start, such as `socket.path`.
-    pub restart_required: Vec<String>,
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::Config;
+use super::effective::{Leaf, Table, insert, leaves, tables};
+use super::keys::{self, Effect};
+
+/// One key, or one table, that differs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// The path as in the file, with the name of a source or client after its table: `source.main.overlap`,
+    /// `http.client.grafana.role`. A source or client that came or went is `source.main`, the listener is
+    /// `http`. A password or token is one path, such as `target.password`, however it is given.
+    pub key: String,
+    /// The value before; null: none. A secret is `"set"`, a URL has no query.
+    pub old: Value,
+    /// The value after. It may look the same: what differs is a secret, or the query of a URL.
+    pub new: Value,
+    /// When it counts.
+    pub effect: Effect,
 }
 
-/// Compares two configurations key by key. Paths are those of the file, with a source's name after
-/// `source` (`source.main.overlap`); `source.main` alone is a source that came or went, `http` a
-/// listener that did, `http.client.grafana` a client. A password or token is one path, such as `target.password`, however it is given.
-#[must_use]
-pub fn diff(old: &Config, new: &Config) -> Changes {
-    let mut changes = Changes::default();
-    compare(&leaves(old), &leaves(new), &mut changes, str::to_owned);
-    if old.http.is_some() != new.http.is_some() {
-        changes.restart_required.push("http".into());
-    }
-    for source in &old.sources {
-        match same_name(&new.sources, source) {
-            Some(other) => {
-                compare(&source_leaves(source), &source_leaves(other), &mut changes, |key| {
-                    key.replacen("source.", &format!("source.{}.", source.name), 1)
-                });
-            }
-            None => changes.hot.push(format!("source.{}", source.name)),
+impl fmt::Display for Change {
+    /// `schedule.interval: 5s -> 2h`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, old, new, .. } = self;
+        match (old, new) {
+            (Value::Null, Value::Object(_)) => write!(f, "{key}: added"),
+            (Value::Object(_), Value::Null) => write!(f, "{key}: removed"),
+            (old, new) if old == new => write!(f, "{key}: another value (not shown)"),
+            (old, new) => write!(f, "{key}: {} -> {}", plain(old), plain(new)),
         }
     }
-    let added = new.sources.iter().filter(|source| same_name(&old.sources, source).is_none());
-    changes.hot.extend(added.map(|source| format!("source.{}", source.name)));
-    if let (Some(old), Some(new)) = (&old.http, &new.http) {
-        compare_clients(&old.clients, &new.clients, &mut changes);
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "not set".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
+}
+
+/// The keys of the changes that take effect then.
+#[must_use]
+pub fn names(changes: &[Change], effect: Effect) -> Vec<String> {
+    changes.iter().filter(|change| change.effect == effect).map(|change| change.key.clone()).collect()
+}
+
+/// Compares two configurations key by key.
+#[must_use]
+pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let (before, after) = (leaves(old), leaves(new));
+    compare(&before, &after, &mut changes, str::to_owned);
+    if old.http.is_some() != new.http.is_some() {
+        let (old, new) = (table("http", &before), table("http", &after));
+        changes.push(Change { key: "http".into(), old, new, effect: Effect::Restart });
+    }
+    let (before, after) = (tables(old), tables(new));
+    let whole = |table: &Table<'_>, old, new| Change { key: table.path(), old, new, effect: Effect::Hot };
+    for table in &before {
+        match table.same_in(&after) {
+            Some(other) => compare(&table.leaves, &other.leaves, &mut changes, |key| table.path_of(key)),
+            // The clients of a listener come and go with it.
+            None if table.goes_with(new) => {}
+            None => changes.push(whole(table, table.describe(), Value::Null)),
+        }
+    }
+    let added = after.iter().filter(|table| table.same_in(&before).is_none() && !table.goes_with(old));
+    changes.extend(added.map(|table| whole(table, Value::Null, table.describe())));
     changes
 }
 
-/// `http.client.grafana.role`, or `http.client.grafana` alone for one that came or went.
-fn compare_clients(old: &[HttpClient], new: &[HttpClient], changes: &mut Changes) {
-    let named = |clients: &'_ [HttpClient], name: &str| clients.iter().position(|client| client.name == name);
-    for client in old {
-        match named(new, &client.name) {
-            Some(other) => compare(&client_leaves(client), &client_leaves(&new[other]), changes, |key| {
-                key.replacen("http.client.", &format!("http.client.{}.", client.name), 1)
-            }),
-            None => changes.hot.push(format!("http.client.{}", client.name)),
+/// A whole table; null if there is none.
+fn table(name: &str, leaves: &[Leaf<'_>]) -> Value {
+    let mut table = Map::new();
+    for leaf in leaves {
+        if let Some(key) = leaf.key.strip_prefix(name).and_then(|rest| rest.strip_prefix('.')) {
+            insert(&mut table, key, leaf.shown.clone());
         }
     }
-    let added = new.iter().filter(|client| named(old, &client.name).is_none());
-    changes.hot.extend(added.map(|client| format!("http.client.{}", client.name)));
-}
-
-fn same_name<'a>(sources: &'a [SourceConfig], wanted: &SourceConfig) -> Option<&'a SourceConfig> {
-    sources.iter().find(|source| source.name == wanted.name)
+    if table.is_empty() { Value::Null } else { Value::Object(table) }
 }
 
 /// Keys that only one side has belong to a table that came or went, which is reported as a whole.
-fn compare(old: &[Leaf<'_>], new: &[Leaf<'_>], changes: &mut Changes, path: impl Fn(&str) -> String) {
+fn compare(old: &[Leaf<'_>], new: &[Leaf<'_>], changes: &mut Vec<Change>, path: impl Fn(&str) -> String) {
     for leaf in old {
         let Some(other) = new.iter().find(|other| other.key == leaf.key) else { continue };
         if (&leaf.shown, leaf.hidden) == (&other.shown, other.hidden) {
             continue;
         }
-        match keys::find(leaf.key).map(|key| key.effect) {
-            Some(Effect::Restart) => changes.restart_required.push(path(leaf.key)),
-            Some(Effect::Hot) | None => changes.hot.push(path(leaf.key)),
-        }
+        let effect = keys::find(leaf.key).map_or(Effect::Hot, |key| key.effect);
+        changes.push(Change { key: path(leaf.key), old: leaf.shown.clone(), new: other.shown.clone(), effect });
     }
 }
 
@@ -80,7 +105,9 @@ mod tests {
 
     use super::*;
     use crate::config::keys::KEYS;
-    use crate::config::{Deletes, Digest, HttpConfig, LogFormat, Proof, Role, Secret, SourceName, describe, endpoint};
+    use crate::config::{
+        Deletes, Digest, HttpClient, HttpConfig, LogFormat, Proof, Role, Secret, SourceName, describe, endpoint,
+    };
     use crate::schedule::{Cron, Plan};
 
     fn config() -> Config {
@@ -158,11 +185,7 @@ mod tests {
                     .replace("client.token_hash", "client.ops.token_hash"),
             ];
             let changes = diff(&old, &new);
-            let (named, other) = match key.effect {
-                Effect::Hot => (changes.hot, changes.restart_required),
-                Effect::Restart => (changes.restart_required, changes.hot),
-            };
-            assert_eq!((named, other), (expected, Vec::new()), "{}", key.path);
+            assert_eq!((names(&changes, key.effect), changes.len()), (expected, 1), "{}", key.path);
         }
     }
 
@@ -170,12 +193,12 @@ mod tests {
     fn an_interval_that_becomes_a_cron_expression_changes_both_keys() {
         let (old, mut new) = (config(), config());
         new.schedule.plan = cron("*/9 * * * *");
-        assert_eq!(diff(&old, &new).hot, ["schedule.interval", "schedule.cron"]);
+        assert_eq!(names(&diff(&old, &new), Effect::Hot), ["schedule.interval", "schedule.cron"]);
     }
 
     #[test]
     fn equal_configurations_do_not_differ() {
-        assert_eq!(diff(&config(), &config()), Changes::default());
+        assert_eq!(diff(&config(), &config()), []);
     }
 
     #[test]
@@ -183,7 +206,11 @@ mod tests {
         let (mut old, mut new) = (config(), config());
         old.target.endpoint.password = Some(Secret::new("hunter2"));
         new.target.endpoint.password = Some(Secret::new("hunter3"));
-        assert_eq!(diff(&old, &new).hot, ["target.password"]);
+        let changes = diff(&old, &new);
+        assert_eq!(changes[0].to_string(), "target.password: another value (not shown)");
+        assert!(!serde_json::to_string(&changes).unwrap().contains("hunter"));
+        old.target.endpoint.password = None;
+        assert_eq!(diff(&old, &new)[0].to_string(), "target.password: not set -> set");
     }
 
     #[test]
@@ -192,8 +219,40 @@ mod tests {
         new.sources[0].name = SourceName::new("north").unwrap();
         new.http = None::<HttpConfig>;
         let changes = diff(&old, &new);
-        assert_eq!(changes.hot, ["source.main", "source.north"]);
-        assert_eq!(changes.restart_required, ["http"]);
+        let texts: Vec<String> = changes.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["http: removed", "source.main: removed", "source.north: added"]);
+        assert_eq!(names(&changes, Effect::Restart), ["http"]);
+        assert_eq!(
+            (&changes[0].old["listen"], &changes[2].new["url"]),
+            (&"127.0.0.1:1".into(), &"postgres://u@h/a".into())
+        );
+    }
+
+    #[test]
+    fn a_change_says_both_values() {
+        let mut new = config();
+        new.schedule.plan = Plan::Interval(Duration::from_secs(7200));
+        new.target.max_deletes.percent = 1.5;
+        let texts: Vec<String> = diff(&config(), &new).iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["schedule.interval: 5s -> 2h", "target.max_deletes.percent: 5.0 -> 1.5"]);
+    }
+
+    #[test]
+    fn a_key_says_where_its_value_comes_from_and_what_counts_until_a_restart() {
+        let mut new = config();
+        new.socket.mode = 0o600;
+        new.sources[0].endpoint = endpoint::parse("postgres://u:hunter2@h/a").unwrap();
+        let text = "[[source]]\nname='main'\nurl='x'\n[socket]\nmode='0600'\n";
+        let origins = crate::config::Origins::of(&crate::config::raw::parse(text, "f".as_ref(), &mut Vec::new()));
+        let states = crate::config::key_states(&new, &origins, &diff(&config(), &new));
+        let state = |key: &str| states.iter().find(|state| state.key == key).unwrap();
+        let mode = state("socket.mode");
+        assert_eq!((&mode.value, &mode.until_restart), (&"0600".into(), &Some("0660".into())));
+        assert_eq!((mode.origin.to_string().as_str(), mode.effect), ("f:5", Effect::Restart));
+        let password = state("source.main.password");
+        assert_eq!((password.origin.to_string().as_str(), &password.value), ("f:3", &"set".into()));
+        assert_eq!(state("history.keep").origin.to_string(), "default");
+        assert!(!serde_json::to_string(&states).unwrap().contains("hunter2"));
     }
 
     #[test]

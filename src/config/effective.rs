@@ -1,8 +1,14 @@
 //! A [`Config`] as keys and values: what `GET /config` shows and what two configurations are compared by.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{Config, Deletes, Digest, Endpoint, HttpClient, LogFormat, Proof, Secret, SourceConfig};
+use super::keys::{self, Effect};
+use super::{
+    Change, Config, Deletes, Digest, Endpoint, HttpClient, LogFormat, Origin, Origins, Proof, Secret, SourceConfig,
+};
+
+const CLIENT: &str = "http.client";
 
 /// One key of [`super::KEYS`] with its value.
 pub(super) struct Leaf<'a> {
@@ -129,26 +135,144 @@ pub fn describe(config: &Config) -> Value {
     for leaf in leaves(config) {
         insert(&mut root, leaf.key, leaf.shown);
     }
-    let sources: Vec<Value> = config.sources.iter().map(|source| named("source.", source_leaves(source))).collect();
-    root.insert("source".into(), sources.into());
-    if let Some(http) = &config.http {
-        let clients: Vec<Value> =
-            http.clients.iter().map(|client| named("http.client.", client_leaves(client))).collect();
-        insert(&mut root, "http.client", clients.into());
+    for table in tables(config) {
+        append(&mut root, table.table, table.describe());
     }
     Value::Object(root)
 }
 
-/// One of several tables.
-fn named(prefix: &str, leaves: Vec<Leaf<'_>>) -> Value {
-    let mut table = Map::new();
-    for leaf in leaves {
-        insert(&mut table, leaf.key.trim_start_matches(prefix), leaf.shown);
-    }
-    Value::Object(table)
+/// One of the tables that may be repeated, with the keys in it.
+pub(super) struct Table<'a> {
+    /// `source` or `http.client`.
+    table: &'static str,
+    name: &'a str,
+    pub(super) leaves: Vec<Leaf<'a>>,
 }
 
-fn insert(table: &mut Map<String, Value>, path: &str, value: Value) {
+/// The tables that may be repeated: sources, then clients.
+pub(super) fn tables(config: &Config) -> Vec<Table<'_>> {
+    let sources = config.sources.iter();
+    let sources =
+        sources.map(|source| Table { table: "source", name: source.name.as_str(), leaves: source_leaves(source) });
+    let clients = config.http.iter().flat_map(|http| &http.clients);
+    let clients = clients.map(|client| Table { table: CLIENT, name: &client.name, leaves: client_leaves(client) });
+    sources.chain(clients).collect()
+}
+
+impl Table<'_> {
+    /// `source.main`
+    pub(super) fn path(&self) -> String {
+        format!("{}.{}", self.table, self.name)
+    }
+
+    /// `source.main.overlap` of `source.overlap`.
+    pub(super) fn path_of(&self, key: &str) -> String {
+        named(self.table, key, self.name)
+    }
+
+    /// The table of the same name.
+    pub(super) fn same_in<'b>(&self, others: &'b [Table<'b>]) -> Option<&'b Table<'b>> {
+        others.iter().find(|other| (other.table, other.name) == (self.table, self.name))
+    }
+
+    /// Whether `config` lacks what this table is a part of.
+    pub(super) fn goes_with(&self, config: &Config) -> bool {
+        self.table == CLIENT && config.http.is_none()
+    }
+
+    /// In the shape of the file, without secrets.
+    pub(super) fn describe(&self) -> Value {
+        let mut table = Map::new();
+        for leaf in &self.leaves {
+            insert(&mut table, &leaf.key[self.table.len() + 1..], leaf.shown.clone());
+        }
+        Value::Object(table)
+    }
+}
+
+/// The path of a key of a repeated table, with the name in it.
+pub(super) fn named(table: &str, key: &str, name: &str) -> String {
+    format!("{table}.{name}{}", key.strip_prefix(table).unwrap_or_default())
+}
+
+/// One key as `GET /config` shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeyState {
+    /// Its path, with the name of a source or client in it, such as `source.main.overlap`.
+    pub key: String,
+    /// Its value in the latest accepted configuration; a password or token is `"set"` or null.
+    pub value: Value,
+    /// What counts until the next start instead; absent unless the value waits for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_restart: Option<Value>,
+    /// Where the value comes from.
+    pub origin: Origin,
+    /// When a changed value counts.
+    pub effect: Effect,
+    /// What counts when the key is absent, for people.
+    pub default: String,
+    /// What it is, in one line.
+    pub about: String,
+}
+
+/// All keys, those of sources and clients behind the others; `pending` are the changes that wait for a restart.
+#[must_use]
+pub fn key_states(config: &Config, origins: &Origins, pending: &[Change]) -> Vec<KeyState> {
+    let state = |leaf: &Leaf<'_>, path: String| {
+        let key = keys::find(leaf.key)?;
+        let mut origin = origins.get(&path);
+        if origin == Origin::Default && leaf.hidden.is_some() {
+            // A password that is given, but by none of its keys, stands in the URL.
+            origin = path.strip_suffix(".password").map_or(origin, |table| origins.get(&format!("{table}.url")));
+        }
+        let waits = pending.iter().find(|change| change.key == path);
+        Some(KeyState {
+            value: leaf.shown.clone(),
+            until_restart: waits.map(|change| change.old.clone()),
+            origin,
+            effect: key.effect,
+            default: key.default.to_owned(),
+            about: key.about.to_owned(),
+            key: path,
+        })
+    };
+    let mut states: Vec<_> = leaves(config).iter().filter_map(|leaf| state(leaf, leaf.key.to_owned())).collect();
+    for table in tables(config) {
+        states.extend(table.leaves.iter().filter_map(|leaf| state(leaf, table.path_of(leaf.key))));
+    }
+    states
+}
+
+/// What cannot be seen in [`KeyState::value`]: the keys whose values may differ although they look the
+/// same, with their paths.
+#[must_use]
+pub fn half_shown(config: &Config) -> Vec<String> {
+    let hides =
+        |leaf: &&Leaf<'_>| leaf.hidden.is_some_and(|hidden| leaf.shown.as_str().map(str::as_bytes) != Some(hidden));
+    let mut paths: Vec<_> = leaves(config).iter().filter(hides).map(|leaf| leaf.key.to_owned()).collect();
+    for table in tables(config) {
+        paths.extend(table.leaves.iter().filter(hides).map(|leaf| table.path_of(leaf.key)));
+    }
+    paths
+}
+
+/// Adds a table to the array of tables at `path`.
+fn append(root: &mut Map<String, Value>, path: &str, table: Value) {
+    match path.split_once('.') {
+        None => {
+            if let Value::Array(all) = root.entry(path).or_insert_with(|| json!([])) {
+                all.push(table);
+            }
+        }
+        Some((name, rest)) => {
+            if let Value::Object(inner) = root.entry(name).or_insert_with(|| json!({})) {
+                append(inner, rest, table);
+            }
+        }
+    }
+}
+
+pub(super) fn insert(table: &mut Map<String, Value>, path: &str, value: Value) {
     match path.split_once('.') {
         None => {
             table.insert(path.to_owned(), value);

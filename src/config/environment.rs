@@ -7,15 +7,18 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::contents::read_small;
 use super::keys::{self, Given, KEYS, Key};
 use super::position::position;
 use super::raw::{Entry, Layer, Place, Raw, Section, Value};
+use super::validate::Findings;
 use super::{Problem, SourceName};
 
 const PREFIX: &str = "RBAC_SYNC_";
+const SOURCE_PREFIX: &str = "RBAC_SYNC_SOURCE_";
 /// Where systemd puts the credentials of a service.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 /// An env file is typed by hand; anything larger is the wrong file.
@@ -26,13 +29,23 @@ const ENV_FILE_LIMIT: u64 = 1 << 20;
 pub struct Environment {
     variables: BTreeMap<String, Variable>,
     credentials: Option<PathBuf>,
+    env_file: Option<EnvFile>,
+    problems: Vec<Problem>,
 }
 
 #[derive(Clone)]
 struct Variable {
     value: String,
-    /// `None`: a variable of the process.
-    env_file: Option<PathBuf>,
+    /// Of the env file; `None`: a variable of the process.
+    place: Option<(PathBuf, Option<(usize, usize)>)>,
+}
+
+/// An env file that was read.
+#[derive(Clone)]
+struct EnvFile {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    world_readable: bool,
 }
 
 impl fmt::Debug for Environment {
@@ -44,11 +57,10 @@ impl fmt::Debug for Environment {
 
 impl Environment {
     /// Reads the process's variables and `env_file` (default: `.env` in the working folder, if there
-    /// is one). Read again at each reload.
-    ///
-    /// # Errors
-    /// The env file cannot be read or parsed, or a variable is not UTF-8.
-    pub fn read(env_file: Option<&Path>) -> Result<Self, Vec<Problem>> {
+    /// is one). Read again at each reload. What is wrong with them, such as a line that cannot be read,
+    /// is reported by [`super::load`] together with what is wrong with the file.
+    #[must_use]
+    pub fn read(env_file: Option<&Path>) -> Self {
         match env_file {
             Some(path) => Self::assemble(std::env::vars_os(), Some(path)),
             // A working folder that may not be searched counts as one without the file.
@@ -69,27 +81,16 @@ impl Environment {
         environment
     }
 
-    fn assemble(
-        process: impl IntoIterator<Item = (OsString, OsString)>,
-        env_file: Option<&Path>,
-    ) -> Result<Self, Vec<Problem>> {
+    fn assemble(process: impl IntoIterator<Item = (OsString, OsString)>, env_file: Option<&Path>) -> Self {
         let mut environment = Self::default();
-        let mut problems = Vec::new();
         if let Some(path) = env_file {
-            match read_env_file(path) {
-                Ok(pairs) => {
-                    for (name, value) in pairs {
-                        environment.add(name, value, Some(path));
-                    }
-                }
-                Err(problem) => problems.push(problem),
-            }
+            environment.add_file(path);
         }
         for (name, value) in process {
             let Ok(name) = name.into_string() else { continue };
             match value.into_string() {
                 Ok(value) => environment.add(name, value, None),
-                Err(_) if name.starts_with(PREFIX) => problems.push(Problem {
+                Err(_) if name.starts_with(PREFIX) => environment.problems.push(Problem {
                     origin: name.into(),
                     position: None,
                     key: None,
@@ -98,17 +99,64 @@ impl Environment {
                 Err(_) => {}
             }
         }
-        if problems.is_empty() { Ok(environment) } else { Err(problems) }
+        environment
     }
 
-    fn add(&mut self, name: String, value: String, env_file: Option<&Path>) {
+    fn add_file(&mut self, path: &Path) {
+        let problem = |position, message: String| Problem { origin: path.to_owned(), position, key: None, message };
+        let (bytes, metadata) = match read_small(path, ENV_FILE_LIMIT) {
+            Ok(read) => read,
+            Err(reason) => return self.problems.push(problem(None, format!("cannot read the env file: {reason}"))),
+        };
+        match std::str::from_utf8(&bytes) {
+            Ok(text) => {
+                let text = text.trim_start_matches('\u{feff}');
+                for item in dotenvy::from_read_iter(text.as_bytes()) {
+                    match item {
+                        Ok((name, value)) => {
+                            let at = assignment(text, &name);
+                            self.add(name, value, Some((path.to_owned(), at)));
+                        }
+                        Err(error) => {
+                            let (position, message) = line_problem(text, &error);
+                            self.problems.push(problem(position, message.to_owned()));
+                        }
+                    }
+                }
+            }
+            Err(_) => self.problems.push(problem(None, "the env file is not UTF-8".into())),
+        }
+        self.env_file = Some(EnvFile { path: path.to_owned(), bytes, world_readable: metadata.mode() & 0o004 != 0 });
+    }
+
+    fn add(&mut self, name: String, value: String, place: Option<(PathBuf, Option<(usize, usize)>)>) {
         if value.is_empty() {
             return;
         }
         if name.starts_with(PREFIX) {
-            self.variables.insert(name, Variable { value, env_file: env_file.map(Path::to_owned) });
-        } else if name == CREDENTIALS && env_file.is_none() {
+            self.variables.insert(name, Variable { value, place });
+        } else if name == CREDENTIALS && place.is_none() {
             self.credentials = Some(value.into());
+        }
+    }
+
+    /// What was wrong with the variables and the env file themselves.
+    pub(super) fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// Tells what the reading brought to light.
+    pub(super) fn announce(&self, findings: &mut Findings) {
+        findings.errors.extend_from_slice(&self.problems);
+        let Some(EnvFile { path, bytes, world_readable }) = &self.env_file else { return };
+        findings.companions.add(path, bytes);
+        if *world_readable && self.variables.values().any(|variable| variable.place.is_some()) {
+            findings.warnings.push(Problem {
+                origin: path.clone(),
+                position: None,
+                key: None,
+                message: "everybody on this host can read the env file, the place for passwords: chmod o-r".into(),
+            });
         }
     }
 
@@ -128,7 +176,10 @@ impl Environment {
         for (name, variable) in &self.variables {
             let place = variable.place(name);
             let Some((section, key)) = places.get(name) else {
-                errors.push(place.problem("", unknown(name, &places)));
+                // The name of its source may be on a line that could not be read.
+                if !(raw.incomplete && name.starts_with(SOURCE_PREFIX)) {
+                    errors.push(place.problem("", unknown(name, &places)));
+                }
                 continue;
             };
             if key.given == Given::File {
@@ -143,11 +194,14 @@ impl Environment {
 
 impl Variable {
     fn place(&self, name: &str) -> Place {
-        match &self.env_file {
+        match &self.place {
             None => Place { layer: Layer::Process, origin: name.into(), position: None, variable: None },
-            Some(file) => {
-                Place { layer: Layer::EnvFile, origin: file.clone(), position: None, variable: Some(name.to_owned()) }
-            }
+            Some((file, position)) => Place {
+                layer: Layer::EnvFile,
+                origin: file.clone(),
+                position: *position,
+                variable: Some(name.to_owned()),
+            },
         }
     }
 }
@@ -189,32 +243,30 @@ fn section_mut(raw: &mut Raw, which: Which) -> &mut Section {
 
 fn unknown(name: &str, places: &BTreeMap<String, (Which, &'static Key)>) -> String {
     let meant = keys::did_you_mean(name, places.keys().map(String::as_str));
-    if meant.is_empty() && name.starts_with("RBAC_SYNC_SOURCE_") {
+    if meant.is_empty() && name.starts_with(SOURCE_PREFIX) {
         return "unknown variable: no [[source]] of the file has this name and key".into();
     }
     format!("unknown variable{meant}")
 }
 
-fn read_env_file(path: &Path) -> Result<Vec<(String, String)>, Problem> {
-    let problem = |position, message: String| Problem { origin: path.to_owned(), position, key: None, message };
-    let (bytes, _) = read_small(path, ENV_FILE_LIMIT)
-        .map_err(|reason| problem(None, format!("cannot read the env file: {reason}")))?;
-    let text = String::from_utf8(bytes).map_err(|_| problem(None, "the env file is not UTF-8".into()))?;
-    let text = text.trim_start_matches('\u{feff}');
-    dotenvy::from_read_iter(text.as_bytes())
-        .map(|item| {
-            item.map_err(|error| match error {
-                // The error's Display would print the line, which may hold a secret.
-                dotenvy::Error::LineParse(rest, _) => {
-                    let mut found = text.match_indices(rest.trim());
-                    let first = found.next().map(|(offset, _)| position(text, offset));
-                    let only = first.filter(|_| found.next().is_none());
-                    problem(only, "not a valid line: expected NAME=value, the value in quotes if it has spaces".into())
-                }
-                _ => problem(None, "the env file cannot be read".into()),
-            })
-        })
-        .collect()
+/// Where the env file sets a variable: the last time counts.
+fn assignment(text: &str, name: &str) -> Option<(usize, usize)> {
+    let sets = |line: &str| {
+        let line = line.trim_start();
+        let line = line.strip_prefix("export ").map_or(line, str::trim_start);
+        line.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with('='))
+    };
+    let (number, line) = text.lines().enumerate().filter(|(_, line)| sets(line)).last()?;
+    Some((number + 1, line.chars().take_while(|c| c.is_whitespace()).count() + 1))
+}
+
+/// The error's own text would hold the line, which may hold a secret.
+fn line_problem(text: &str, error: &dotenvy::Error) -> (Option<(usize, usize)>, &'static str) {
+    let dotenvy::Error::LineParse(rest, _) = error else { return (None, "the env file cannot be read") };
+    let mut found = text.match_indices(rest.trim());
+    let first = found.next().map(|(offset, _)| position(text, offset));
+    let only = first.filter(|_| found.next().is_none());
+    (only, "not a valid line: expected NAME=value, the value in quotes if it has spaces")
 }
 
 #[cfg(test)]
@@ -236,8 +288,7 @@ mod tests {
     fn the_process_wins_over_the_env_file() {
         let (_folder, path) =
             env_file("# comment\nexport RBAC_SYNC_HISTORY_KEEP=1\nRBAC_SYNC_LOG_LEVEL='warn'\nOTHER=x\n");
-        let both =
-            Environment::assemble(process(&[("RBAC_SYNC_HISTORY_KEEP", "2"), ("HOME", "/")]), Some(&path)).unwrap();
+        let both = Environment::assemble(process(&[("RBAC_SYNC_HISTORY_KEEP", "2"), ("HOME", "/")]), Some(&path));
         let pairs: Vec<_> = both.pairs().collect();
         assert_eq!(pairs, [("RBAC_SYNC_HISTORY_KEEP", "2"), ("RBAC_SYNC_LOG_LEVEL", "warn")]);
     }
@@ -248,35 +299,72 @@ mod tests {
         let file = folder.path().join("c.toml");
         let text = "[[source]]\nname='a'\nurl='postgres://h/d'\ntime_zone='UTC'\n[target]\nurl='sqlite:x'\n";
         std::fs::write(&file, text).unwrap();
-        let environment = Environment::assemble([], Some(&path)).unwrap();
+        let environment = Environment::assemble([], Some(&path));
         assert_eq!(environment.credentials(), None, "only systemd says where the credentials are");
         let errors = crate::config::load(&file, &environment).unwrap_err();
-        let expected = format!("{}: RBAC_SYNC_HISTORY_KEEP: expected a whole number", path.display());
+        let expected = format!("{}:1:1: RBAC_SYNC_HISTORY_KEEP: expected a whole number", path.display());
         assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
-        let both = Environment::assemble(process(&[("RBAC_SYNC_HISTORY_KEEP", "7")]), Some(&path)).unwrap();
-        assert_eq!(crate::config::load(&file, &both).unwrap().config.history_keep, 7);
+        let both = Environment::assemble(process(&[("RBAC_SYNC_HISTORY_KEEP", "7")]), Some(&path));
+        let loaded = crate::config::load(&file, &both).unwrap();
+        assert_eq!(loaded.config.history_keep, 7);
+        assert!(loaded.companions.iter().any(|(known, _)| *known == path), "watched, as it may change the outcome");
     }
 
     #[test]
     fn a_named_env_file_that_is_missing_is_an_error() {
-        let errors = Environment::read(Some(Path::new("/nonexistent/env"))).unwrap_err();
-        assert_eq!(errors[0].to_string(), "/nonexistent/env: cannot read the env file: there is no such file");
+        let environment = Environment::read(Some(Path::new("/nonexistent/env")));
+        let expected = "/nonexistent/env: cannot read the env file: there is no such file";
+        assert_eq!(environment.problems()[0].to_string(), expected);
     }
 
     #[test]
-    fn a_broken_line_is_located_and_not_printed() {
-        let (_folder, path) = env_file("RBAC_SYNC_LOG_LEVEL=info\nRBAC_SYNC_TARGET_PASSWORD=\"hunter2\n");
-        let errors = Environment::assemble([], Some(&path)).unwrap_err();
-        assert!(errors[0].position.is_some_and(|(line, _)| line == 2), "{errors:?}");
-        assert!(!format!("{errors:?}").contains("hunter2"));
+    fn each_broken_line_is_located_and_not_printed() {
+        let (_folder, path) =
+            env_file("RBAC_SYNC_LOG_LEVEL=info\nhunter3 = x y\nRBAC_SYNC_TARGET_PASSWORD=\"hunter2\n");
+        let environment = Environment::assemble([], Some(&path));
+        let lines: Vec<_> =
+            environment.problems().iter().map(|problem| problem.position.map(|(line, _)| line)).collect();
+        assert_eq!(lines, [Some(2), Some(3)], "{:?}", environment.problems());
+        assert!(!format!("{:?}", environment.problems()).contains("hunter"));
+    }
+
+    #[test]
+    fn its_problems_are_reported_with_those_of_the_file() {
+        let (folder, path) = env_file("RBAC_SYNC_LOG_LEVEL=\"info\n");
+        let file = folder.path().join("c.toml");
+        std::fs::write(&file, "[schedule]\ninterval = 0\n").unwrap();
+        let errors = crate::config::load(&file, &Environment::assemble([], Some(&path))).unwrap_err();
+        let of = |origin: &Path| errors.iter().filter(|error| error.origin == origin).count();
+        assert_eq!((of(&path), of(&file)), (1, 3), "{errors:?}");
+    }
+
+    #[test]
+    fn an_env_file_that_everybody_can_read_is_warned_about() {
+        use std::os::unix::fs::PermissionsExt;
+        let (folder, path) = env_file("RBAC_SYNC_HISTORY_KEEP=5\n");
+        let file = folder.path().join("c.toml");
+        std::fs::write(&file, "[[source]]\nname='a'\nurl='sqlite:a'\ntime_zone='UTC'\n[target]\nurl='sqlite:x'\n")
+            .unwrap();
+        for (mode, warnings) in [(0o604, 1), (0o640, 0)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let loaded = crate::config::load(&file, &Environment::assemble([], Some(&path))).unwrap();
+            assert_eq!(loaded.warnings.len(), warnings, "{:?}", loaded.warnings);
+        }
+    }
+
+    #[test]
+    fn the_last_assignment_is_where_a_variable_is_set() {
+        let text = "A=1\n  export  A = 2\nAB=3\n# A=4\n";
+        assert_eq!(assignment(text, "A"), Some((2, 3)));
+        assert_eq!(assignment(text, "B"), None);
     }
 
     #[test]
     fn a_value_that_is_not_utf8_is_an_error() {
         use std::os::unix::ffi::OsStringExt;
         let bad = OsString::from_vec(vec![0xff]);
-        let errors = Environment::assemble([("RBAC_SYNC_LOG_LEVEL".into(), bad)], None).unwrap_err();
-        assert_eq!(errors[0].to_string(), "RBAC_SYNC_LOG_LEVEL: the value is not UTF-8");
+        let environment = Environment::assemble([("RBAC_SYNC_LOG_LEVEL".into(), bad)], None);
+        assert_eq!(environment.problems()[0].to_string(), "RBAC_SYNC_LOG_LEVEL: the value is not UTF-8");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::access::{Digest, HttpClient, Proof};
 use super::credential::Purpose;
 use super::raw::{Entry, Place, Raw, Section, Value};
-use super::tls::{TlsConfig, TlsFiles};
+use super::tls::{Read, TlsConfig, TlsFiles};
 use super::validate::{Findings, is_given, required};
 use super::{Environment, HttpConfig, SourceName, values};
 
@@ -45,7 +45,7 @@ pub(super) fn http(
         let place = top.entries.get("http.listen").map_or(at, |entry| &entry.place);
         let message = "an address that is not loopback needs a token: set token_file or token_credential, add an \
                        [[http.client]] (`rbac-sync token` makes one), or listen on 127.0.0.1";
-        findings.error(place, "http.listen", message);
+        findings.missing(place, "http.listen", message);
     }
     if !values::is_loopback(&listen) && !is_given(top, "http.tls") {
         let place = top.entries.get("http.listen").map_or(at, |entry| &entry.place);
@@ -139,10 +139,11 @@ fn tls(top: &Section, at: &Place, findings: &mut Findings) -> Option<Arc<TlsConf
     let client_ca = findings.value(top, "http.tls.client_ca", values::absolute_path);
     let files = TlsFiles { certificate: certificate?, key: key?, client_ca };
     match files.read() {
-        Ok((tls, world_readable)) => {
+        Ok(Read { tls, companions, key_is_public }) => {
             findings.absorb(tls.content.as_bytes());
+            findings.companions.append(companions);
             let key = top.entries.get("http.tls.key").map_or(at, |entry| &entry.place);
-            if world_readable {
+            if key_is_public {
                 findings.warning(key, "http.tls.key", "everybody on this host can read the key: chmod o-r");
             }
             Some(Arc::new(tls))

@@ -1,6 +1,8 @@
 //! The one list of keys. Unknown-key suggestions, variable names and the split into what takes effect
 //! at once and what needs a restart all follow from it.
 
+use serde::{Deserialize, Serialize};
+
 use super::SourceName;
 
 /// A key of the configuration.
@@ -32,12 +34,24 @@ pub enum Given {
 }
 
 /// When a changed value counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Effect {
     /// As soon as the configuration is reloaded.
     Hot,
     /// At the next start.
     Restart,
+}
+
+impl Effect {
+    /// As the API, the log and the manual spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hot => "hot",
+            Self::Restart => "restart",
+        }
+    }
 }
 
 impl Key {
@@ -158,44 +172,4 @@ pub(super) fn did_you_mean<'a>(written: &str, candidates: impl IntoIterator<Item
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn variables_follow_from_the_paths() {
-        let name = SourceName::new("north-2").unwrap();
-        assert_eq!(find("target.max_deletes.rows").unwrap().variable(None), "RBAC_SYNC_TARGET_MAX_DELETES_ROWS");
-        let role = find("http.client.role").unwrap();
-        assert_eq!(role.variable(Some(&name)), "RBAC_SYNC_HTTP_CLIENT_NORTH_2_ROLE");
-        assert_eq!(find("source.time_zone").unwrap().variable(Some(&name)), "RBAC_SYNC_SOURCE_NORTH_2_TIME_ZONE");
-    }
-
-    /// `RBAC_SYNC_SOURCE_<NAME>_<KEY>` could mean two things only if one key ended in another one, or
-    /// if two names gave the same text: a name has no `_`, so they never do.
-    #[test]
-    fn a_variable_of_a_source_means_one_key_only() {
-        for table in REPEATED {
-            let keys =
-                || KEYS.iter().filter_map(|key| key.repeated().filter(|(of, _)| *of == table)).map(|(_, key)| key);
-            for one in keys() {
-                assert!(keys().all(|other| !one.ends_with(&format!("_{other}"))), "{one}");
-            }
-        }
-    }
-
-    #[test]
-    fn paths_are_unique() {
-        for key in KEYS {
-            assert_eq!(KEYS.iter().filter(|other| other.path == key.path).count(), 1, "{}", key.path);
-        }
-    }
-
-    #[test]
-    fn suggests_only_what_is_near() {
-        assert_eq!(nearest("intervall", names_in("schedule")), Some("interval"));
-        assert_eq!(nearest("Passwort_File", names_in("target")), Some("password_file"));
-        assert_eq!(nearest("colour", names_in("target")), None);
-        assert_eq!(names_in("target"), ["url", "password_file", "password_credential", "deletes", "max_deletes"]);
-        assert!(names_in("").contains(&"source"));
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@
 //! are read, paths are resolved, defaults are filled in. Nothing outside this module sees a raw key.
 
 mod access;
+mod companions;
 mod contents;
 mod credential;
 mod diff;
@@ -13,10 +14,12 @@ mod environment;
 mod http;
 mod keys;
 mod load;
+mod origin;
 mod position;
 mod problem;
 mod raw;
 mod secret;
+mod syntax;
 mod tls;
 mod validate;
 mod values;
@@ -30,16 +33,18 @@ use std::time::Duration;
 
 use crate::schedule::Plan;
 pub use access::{Digest, HttpClient, Proof, Role};
-pub use diff::{Changes, diff};
-pub use effective::describe;
+pub use companions::Companions;
+pub use diff::{Change, diff, names};
+pub use effective::{KeyState, describe, half_shown, key_states};
 pub use environment::Environment;
 pub use keys::{Effect, Given, KEYS, Key};
 pub use load::{Loaded, load};
+pub use origin::{Origin, Origins};
 pub use problem::Problem;
 pub use secret::Secret;
 pub use tls::{TlsConfig, TlsFiles};
 pub(crate) use values::{filter as log_filter, zone};
-pub use watch::watch;
+pub use watch::{Watch, watch};
 
 /// Where the packaged daemon looks for its configuration.
 pub const DEFAULT_PATH: &str = "/etc/rbac-sync.toml";

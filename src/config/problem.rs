@@ -1,14 +1,15 @@
 //! One thing that is wrong with the configuration, and where.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// `file:line:column: message`; never holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// The file, or the environment variable.
+    #[serde(serialize_with = "as_shown")]
     pub origin: PathBuf,
     /// Line and column, from 1, where known.
     pub position: Option<(usize, usize)>,
@@ -16,6 +17,11 @@ pub struct Problem {
     pub key: Option<String>,
     /// What is wrong and what to do.
     pub message: String,
+}
+
+/// A path need not be UTF-8, and JSON must be.
+fn as_shown<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
 }
 
 impl fmt::Display for Problem {

@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::Problem;
 use super::keys::{self, Given};
 use super::position::position;
+use super::syntax;
 
 /// Who gave a value; a later one wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,29 +86,32 @@ pub(super) struct Raw {
     pub(super) sources: Vec<Section>,
     /// Each `[[http.client]]`.
     pub(super) clients: Vec<Section>,
+    /// The file has syntax errors, and what could not be read is left out.
+    pub(super) incomplete: bool,
 }
 
 /// Parses the text. Keys that do not exist and tables of the wrong shape become errors; the rest is
-/// still returned, so that its values are checked too. A syntax error ends it: `None`.
-pub(super) fn parse(text: &str, origin: &Path, errors: &mut Vec<Problem>) -> Option<Raw> {
-    let document = match DeTable::parse(text) {
-        Ok(document) => document,
-        Err(error) => {
-            // Only the message: the error's Display would print the line, which may hold a secret.
-            errors.push(Problem {
-                origin: origin.to_owned(),
-                position: error.span().map(|span| position(text, span.start)),
-                key: None,
-                message: format!("not valid TOML: {}", error.message().replace('\n', " ")),
-            });
-            return None;
-        }
-    };
-    let mut reader = Reader { text, origin, errors, sources: Vec::new(), clients: Vec::new() };
+/// still returned, so that its values are checked too. So is the rest of a file with syntax errors,
+/// which is then incomplete: nothing may be concluded from what it lacks.
+pub(super) fn parse(text: &str, origin: &Path, errors: &mut Vec<Problem>) -> Raw {
+    let before = errors.len();
+    let healed = syntax::heal(text, origin, errors);
+    let incomplete = errors.len() > before;
+    let (document, _) = DeTable::parse_recoverable(&healed);
+    let mut found = Vec::new();
+    let mut reader = Reader { text: &healed, origin, errors: &mut found, sources: Vec::new(), clients: Vec::new() };
     let mut top = Section::default();
-    reader.table("", document.get_ref(), &mut top);
+    for (key, value) in document.get_ref() {
+        if !syntax::is_stand_in(key.get_ref()) {
+            reader.item("", key, value, &mut top);
+        }
+    }
     let Reader { sources, clients, .. } = reader;
-    Some(Raw { top, sources, clients })
+    // What is odd about a line that could not be read follows from that.
+    let line = |problem: &Problem| problem.position.map(|(line, _)| line);
+    let broken: Vec<_> = errors[before..].iter().map(line).collect();
+    errors.extend(found.into_iter().filter(|problem| !broken.contains(&line(problem))));
+    Raw { top, sources, clients, incomplete }
 }
 
 struct Reader<'a> {
@@ -285,9 +289,9 @@ mod tests {
     #[test]
     fn all_notations_of_a_number_are_read() {
         let mut none = Vec::new();
-        let raw = parse("[history]\nkeep = 0x1_0", Path::new("f"), &mut none).unwrap();
+        let raw = parse("[history]\nkeep = 0x1_0", Path::new("f"), &mut none);
         assert!(matches!(raw.top.entries["history.keep"].value, Value::Integer(16)));
-        let raw = parse("[history]\nkeep = 99999999999999999999", Path::new("f"), &mut none).unwrap();
+        let raw = parse("[history]\nkeep = 99999999999999999999", Path::new("f"), &mut none);
         assert!(matches!(raw.top.entries["history.keep"].value, Value::Other(_)));
     }
 }

@@ -12,6 +12,7 @@ use rustls::{RootCertStore, ServerConfig};
 use sha2::Digest as _;
 
 use super::access::Digest;
+use super::companions::Companions;
 use super::contents::read_small;
 
 /// A chain or a bundle of authorities is smaller; anything larger is the wrong file.
@@ -55,8 +56,8 @@ impl fmt::Debug for TlsConfig {
 pub(super) type Wrong = (&'static str, String);
 
 impl TlsFiles {
-    /// Reads the files and proves that they fit. Beside it: whether everybody may read the key.
-    pub(super) fn read(self) -> Result<(TlsConfig, bool), Wrong> {
+    /// Reads the files and proves that they fit.
+    pub(super) fn read(self) -> Result<Read, Wrong> {
         let (certificate, _) = contents("http.tls.certificate", &self.certificate)?;
         let (key, mode) = contents("http.tls.key", &self.key)?;
         let client_ca = match &self.client_ca {
@@ -65,21 +66,24 @@ impl TlsFiles {
         };
         let content = digest(&[Some(&certificate), Some(&key), client_ca.as_ref()]);
         let server = server(&certificate, &key, client_ca.as_deref())?;
-        Ok((TlsConfig { files: self, content, server: Arc::new(server) }, mode & 0o004 != 0))
+        let mut companions = Companions::default();
+        companions.add(&self.certificate, &certificate);
+        companions.add(&self.key, &key);
+        if let (Some(path), Some(bytes)) = (&self.client_ca, &client_ca) {
+            companions.add(path, bytes);
+        }
+        let tls = TlsConfig { files: self, content, server: Arc::new(server) };
+        Ok(Read { tls, companions, key_is_public: mode & 0o004 != 0 })
     }
+}
 
-    /// The digest of what the files hold now, to be compared with [`TlsConfig::content`]. `None` where one
-    /// cannot be read.
-    #[must_use]
-    pub fn content(&self) -> Option<Digest> {
-        let read = |path: &Path| read_small(path, LIMIT).ok().map(|(bytes, _)| bytes);
-        let (certificate, key) = (read(&self.certificate)?, read(&self.key)?);
-        let client_ca = match &self.client_ca {
-            Some(path) => Some(read(path)?),
-            None => None,
-        };
-        Some(digest(&[Some(&certificate), Some(&key), client_ca.as_ref()]))
-    }
+/// The files, read.
+pub(super) struct Read {
+    pub(super) tls: TlsConfig,
+    /// The files with their content, to be watched.
+    pub(super) companions: Companions,
+    /// Everybody on this host may read the key.
+    pub(super) key_is_public: bool,
 }
 
 fn contents(key: &'static str, path: &Path) -> Result<(Vec<u8>, u32), Wrong> {
@@ -139,6 +143,7 @@ mod tests {
     use rcgen::{CertifiedKey, generate_simple_self_signed};
 
     use super::*;
+    use crate::config::{Effect, diff, names};
 
     fn pair(folder: &Path, name: &str) -> TlsFiles {
         let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -153,21 +158,19 @@ mod tests {
     }
 
     fn refused(files: &TlsFiles) -> Wrong {
-        files.clone().read().expect_err("must be refused")
+        files.clone().read().map(drop).expect_err("must be refused")
     }
 
     #[test]
     fn a_pair_that_fits_is_ready_and_another_one_differs() {
         let folder = tempfile::tempdir().unwrap();
         let (one, two) = (pair(folder.path(), "one"), pair(folder.path(), "two"));
-        let (tls, _) = one.clone().read().unwrap();
-        assert_eq!(one.content(), Some(tls.content));
+        let tls = one.clone().read().unwrap().tls;
         assert_eq!(tls.server.alpn_protocols, [b"http/1.1".to_vec()]);
         std::fs::copy(&two.certificate, &one.certificate).unwrap();
-        assert_ne!(one.content(), Some(tls.content));
         assert_eq!(refused(&one), ("http.tls.key", "the key does not belong to the certificate".to_owned()));
         std::fs::copy(&two.key, &one.key).unwrap();
-        let (other, _) = one.clone().read().unwrap();
+        let other = one.clone().read().unwrap().tls;
         assert_ne!(other, tls);
     }
 
@@ -181,16 +184,13 @@ mod tests {
             config.http = Some(crate::config::HttpConfig { tls: tls.map(Arc::new), ..http });
             config
         };
-        let before = with(Some(one.clone().read().unwrap().0));
+        let before = with(Some(one.clone().read().unwrap().tls));
         std::fs::copy(&two.certificate, &one.certificate).unwrap();
         std::fs::copy(&two.key, &one.key).unwrap();
-        let after = with(Some(one.clone().read().unwrap().0));
-        assert_eq!(crate::config::diff(&before, &after).hot, ["http.tls.certificate"]);
-        let gone = crate::config::diff(&after, &with(None));
-        assert_eq!(
-            (gone.hot, gone.restart_required),
-            (vec!["http.tls.certificate".to_owned(), "http.tls.key".to_owned()], Vec::new())
-        );
+        let after = with(Some(one.clone().read().unwrap().tls));
+        let hot = |old: &_, new: &_| names(&diff(old, new), Effect::Hot);
+        assert_eq!(hot(&before, &after), ["http.tls.certificate"]);
+        assert_eq!(hot(&after, &with(None)), ["http.tls.certificate", "http.tls.key"]);
         let shown = crate::config::describe(&after);
         assert_eq!(shown["http"]["tls"]["key"], one.key.display().to_string());
         assert!(!shown.to_string().contains("PRIVATE"));
@@ -213,6 +213,5 @@ mod tests {
             assert_eq!(wrong, key, "{message}");
             assert!(!message.contains("hunter2"), "{message}");
         }
-        assert_eq!(TlsFiles { key: folder.path().join("none"), ..good }.content(), None);
     }
 }

@@ -10,8 +10,8 @@ use super::credential::Purpose;
 use super::http::http;
 use super::raw::{Entry, Layer, Place, Raw, Section, Value};
 use super::{
-    Config, DEFAULT_SOCKET, Deletes, Dialect, Endpoint, Environment, LogConfig, LogFormat, MaxDeletes, Pace, Problem,
-    ScheduleConfig, SocketConfig, SourceConfig, SourceName, TargetConfig, endpoint, values,
+    Companions, Config, DEFAULT_SOCKET, Deletes, Dialect, Endpoint, Environment, LogConfig, LogFormat, MaxDeletes,
+    Pace, Problem, ScheduleConfig, SocketConfig, SourceConfig, SourceName, TargetConfig, endpoint, values,
 };
 use crate::schedule::Plan;
 
@@ -30,6 +30,10 @@ pub(super) struct Findings {
     pub(super) warnings: Vec<Problem>,
     /// Over everything that was read.
     pub(super) digest: Sha256,
+    /// The files that were read beside the configuration file.
+    pub(super) companions: Companions,
+    /// The file has syntax errors: what seems to be missing may only be unreadable.
+    pub(super) incomplete: bool,
 }
 
 impl Findings {
@@ -39,6 +43,13 @@ impl Findings {
 
     pub(super) fn warning(&mut self, place: &Place, key: &str, message: impl AsRef<str>) {
         self.warnings.push(place.problem(key, message));
+    }
+
+    /// Something that should be there is not.
+    pub(super) fn missing(&mut self, place: &Place, key: &str, message: impl AsRef<str>) {
+        if !self.incomplete {
+            self.error(place, key, message);
+        }
     }
 
     /// Adds bytes to the content hash; the length keeps neighbours apart.
@@ -69,7 +80,7 @@ impl Findings {
 pub(super) fn validate(raw: &Raw, environment: &Environment, file: &Path, findings: &mut Findings) -> Option<Config> {
     let nowhere = Place { layer: Layer::File, origin: file.to_owned(), position: None, variable: None };
     if raw.sources.is_empty() && !findings.errors.iter().any(|error| error.key.as_deref() == Some("source")) {
-        findings.error(&nowhere, "source", "there is no [[source]]: name at least one archive");
+        findings.missing(&nowhere, "source", "there is no [[source]]: name at least one archive");
     }
     let sources: Vec<Option<SourceConfig>> =
         raw.sources.iter().map(|section| source(section, environment, &nowhere, findings)).collect();
@@ -178,7 +189,7 @@ fn target(top: &Section, environment: &Environment, nowhere: &Place, findings: &
         endpoint_of(top, "target", at, environment, findings)
     } else {
         if !findings.errors.iter().any(|error| error.key.as_deref() == Some("target")) {
-            findings.error(nowhere, "target", "there is no [target]: name the RBAC database");
+            findings.missing(nowhere, "target", "there is no [target]: name the RBAC database");
         }
         None
     };
@@ -206,7 +217,7 @@ pub(super) fn required<T>(
     meaning: impl FnOnce(&Value) -> Result<T, String>,
 ) -> Option<T> {
     if !section.entries.contains_key(key) {
-        findings.error(at, key, format!("`{key}` is missing"));
+        findings.missing(at, key, format!("`{key}` is missing"));
     }
     findings.value(section, key, meaning)
 }
@@ -248,7 +259,7 @@ fn time_zone(section: &Section, key: &str, at: &Place, findings: &mut Findings) 
     let host = host_zone();
     if host.is_none() {
         let text = format!("`{key}` is missing and this host's zone is not known; name one, such as \"Asia/Seoul\"");
-        findings.error(at, key, text);
+        findings.missing(at, key, text);
     }
     host
 }

@@ -6,17 +6,18 @@
 //! too, for what inotify misses (network file systems, an exhausted watch limit). Each look arms the
 //! watches again first, so a folder that was replaced is found again.
 //!
-//! Password and token files are not watched: a rotated one counts at the next reload.
+//! The files beside it that the configuration was made of (passwords, tokens, the env file) are watched
+//! in the same way. Which ones they are changes with the configuration.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use sha2::{Digest, Sha256};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::companions::{Companions, Content, content};
 use super::contents::read_small;
 use super::load::FILE_LIMIT;
 
@@ -37,40 +38,68 @@ const PACE: Pace =
 /// A chain of links that is longer than this is a circle.
 const LINKS: usize = 16;
 
-/// Watches a file, however it is saved. The receiver gets one message for each burst of changes after
-/// which the content differs (appearing and vanishing count); unread messages coalesce. The watch
-/// ends when the receiver is dropped.
+/// A watch; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Watch {
+    changed: mpsc::Receiver<()>,
+    companions: watch::Sender<Companions>,
+}
+
+impl Watch {
+    /// Waits for the end of a burst of changes after which a file's content differs (appearing and
+    /// vanishing count); bursts that nobody waited for coalesce. `None`: the watch has ended.
+    pub async fn changed(&mut self) -> Option<()> {
+        self.changed.recv().await
+    }
+
+    /// Watches these files too, instead of those before. A file that no longer has the content that it
+    /// was loaded with counts as changed.
+    pub fn beside(&self, companions: &Companions) {
+        self.companions.send_if_modified(|known| {
+            let differs = known != companions;
+            if differs {
+                known.clone_from(companions);
+            }
+            differs
+        });
+    }
+}
+
+/// Watches a file, however it is saved.
 ///
 /// Must be called within a tokio runtime. What the file holds when this returns is the content that
 /// changes are measured against: load the configuration after the call, and no change is missed.
 #[must_use]
-pub fn watch(path: &Path) -> mpsc::Receiver<()> {
+pub fn watch(path: &Path) -> Watch {
     watch_at(path, PACE)
 }
 
-fn watch_at(path: &Path, pace: Pace) -> mpsc::Receiver<()> {
-    let (changed, receiver) = mpsc::channel(1);
+fn watch_at(path: &Path, pace: Pace) -> Watch {
     // One slot is enough: a hint has no content, and one that waits stands for all that follow.
     let (hint, hints) = mpsc::channel(1);
-    let mut sight = Sight {
-        path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
-        folders: BTreeSet::new(),
-        watcher: None,
-        hint,
-        complained: false,
-    };
-    let seen = sight.look();
-    tokio::spawn(follow(sight, seen, hints, changed, pace));
-    receiver
+    let mut sight = Sight::new(path, hint);
+    let mut seen = BTreeMap::new();
+    sight.look(&Companions::default(), &mut seen);
+    // The log may not be set up yet: the next look says again what is wrong.
+    sight.complained = false;
+    start(sight, seen, hints, pace)
 }
 
-/// SHA-256 of the content; `None` while there is no readable file.
-type Content = Option<[u8; 32]>;
+fn start(sight: Sight, seen: Seen, hints: mpsc::Receiver<()>, pace: Pace) -> Watch {
+    let (changed, receiver) = mpsc::channel(1);
+    let (companions, wanted) = watch::channel(Companions::default());
+    tokio::spawn(follow(sight, seen, hints, wanted, changed, pace));
+    Watch { changed: receiver, companions }
+}
+
+/// What each file held at the last look.
+type Seen = BTreeMap<PathBuf, Content>;
 
 async fn follow(
     mut sight: Sight,
-    mut seen: Content,
+    mut seen: Seen,
     mut hints: mpsc::Receiver<()>,
+    mut wanted: watch::Receiver<Companions>,
     changed: mpsc::Sender<()>,
     pace: Pace,
 ) {
@@ -78,14 +107,16 @@ async fn follow(
         tokio::select! {
             () = changed.closed() => return,
             Some(()) = hints.recv() => settle(&mut hints, pace).await,
+            Ok(()) = wanted.changed() => {}
             () = sleep(pace.poll) => {}
         }
+        let companions = wanted.borrow_and_update().clone();
         let looked = tokio::task::spawn_blocking(move || {
-            let content = sight.look();
-            (sight, content)
+            let news = sight.look(&companions, &mut seen);
+            (sight, seen, news)
         });
-        let content;
-        (sight, content) = match looked.await {
+        let news;
+        (sight, seen, news) = match looked.await {
             Ok(result) => result,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
@@ -93,12 +124,9 @@ async fn follow(
                 Err(_) => return,
             },
         };
-        if content != seen {
-            seen = content;
-            // Full means that the receiver has not read the last message: it will look anyway.
-            if let Err(mpsc::error::TrySendError::Closed(())) = changed.try_send(()) {
-                return;
-            }
+        // Full means that the receiver has not read the last message: it will look anyway.
+        if news && matches!(changed.try_send(()), Err(mpsc::error::TrySendError::Closed(()))) {
+            return;
         }
     }
 }
@@ -113,7 +141,7 @@ async fn settle(hints: &mut mpsc::Receiver<()>, pace: Pace) {
     }
 }
 
-/// The watches and the file behind them; blocking.
+/// The watches and the files behind them; blocking.
 struct Sight {
     path: PathBuf,
     folders: BTreeSet<PathBuf>,
@@ -123,23 +151,40 @@ struct Sight {
 }
 
 impl Sight {
-    /// Arms the watches, then reads: a change in between leaves a hint.
-    fn look(&mut self) -> Content {
-        match self.arm() {
+    fn new(path: &Path, hint: mpsc::Sender<()>) -> Self {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Self { path, folders: BTreeSet::new(), watcher: None, hint, complained: false }
+    }
+
+    /// Whether any file differs from what was seen, which then is what it holds now. Arms the watches
+    /// before it reads: a change in between leaves a hint.
+    fn look(&mut self, companions: &Companions, seen: &mut Seen) -> bool {
+        let paths: Vec<PathBuf> =
+            [&self.path].into_iter().chain(companions.iter().map(|(path, _)| path)).cloned().collect();
+        match self.arm(&paths) {
             Ok(()) => self.complained = false,
             Err(error) if !self.complained => {
                 self.complained = true;
-                tracing::warn!(%error, "cannot watch the configuration's folder; changes are found by polling");
+                tracing::warn!(%error, "cannot watch a folder of the configuration; changes there are found by polling");
             }
             Err(_) => {}
         }
-        let (bytes, _) = read_small(&self.path, FILE_LIMIT).ok()?;
-        Some(Sha256::digest(bytes).into())
+        let before = std::mem::take(seen);
+        let mut news = false;
+        for path in paths {
+            let now = read_small(&path, FILE_LIMIT).ok().and_then(|(bytes, _)| content(&bytes));
+            // A file that was not watched until now is measured against what was loaded of it.
+            let loaded = || companions.iter().find(|(known, _)| **known == path).map(|(_, loaded)| loaded);
+            let known = before.get(&path).copied().or_else(loaded);
+            news |= known.is_some_and(|known| known != now);
+            seen.insert(path, now);
+        }
+        news
     }
 
     /// Watches the folders that matter now. Watching a folder that is watched already is harmless, and
     /// the only way to be sure that the one of this name is.
-    fn arm(&mut self) -> notify::Result<()> {
+    fn arm(&mut self, paths: &[PathBuf]) -> notify::Result<()> {
         let mut watcher = match self.watcher.take() {
             Some(watcher) => watcher,
             None => {
@@ -148,18 +193,21 @@ impl Sight {
                 notify::recommended_watcher(move |event| on_event(&event, &hint))?
             }
         };
-        let wanted = folders(&self.path);
+        let wanted: BTreeSet<_> = paths.iter().flat_map(|path| folders(path)).collect();
         for folder in self.folders.difference(&wanted) {
             // It fails if the folder is gone, which is as good.
             let _ = watcher.unwatch(folder);
         }
-        let mut outcome = Ok(());
+        let (mut outcome, mut any) = (Ok(()), false);
         for folder in &wanted {
-            outcome = outcome.and(watcher.watch(folder, RecursiveMode::NonRecursive));
+            let watched = watcher.watch(folder, RecursiveMode::NonRecursive);
+            any |= watched.is_ok();
+            outcome = outcome.and(watched);
         }
         self.folders = wanted;
-        // A watcher that failed is made anew by the next look.
-        self.watcher = outcome.is_ok().then_some(watcher);
+        // One folder that may not be watched leaves the others; a watcher that has none is made anew by
+        // the next look.
+        self.watcher = any.then_some(watcher);
         outcome
     }
 }

@@ -120,7 +120,7 @@ pub(super) async fn check(folder: &Folder) -> Result<Outcome, String> {
 
 /// The demo's configuration, and what the last run is to do.
 fn configured(folder: &Folder) -> Result<(Config, Settings), String> {
-    let environment = Environment::read(Some(&folder.env_file())).map_err(problems)?;
+    let environment = Environment::read(Some(&folder.env_file()));
     let config = config::load(&folder.configuration(), &environment).map_err(problems)?.config;
     let source = config.sources.first().expect("a configuration has at least one source");
     // After hours of a demo there may be much to delete, all of it made up.

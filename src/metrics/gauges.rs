@@ -23,9 +23,12 @@ fn daemon(snapshot: &Snapshot) -> Vec<MetricFamily> {
         .expect("names and labels are constants");
     build.with_label_values(&[status.version.as_str()]).set(1.0);
     let mut families = build.collect();
+    let hash = Some((Some(config.hash.as_str()), 1.0));
+    families.extend(family(names::CONFIG_INFO, "1 for the hash of the configuration file in effect.", &["hash"], hash));
     let since = status.pause.as_ref().map(|pause| unix(pause.since));
     let target = status.target.reachable.map(flag);
     for (name, help, value) in [
+        (names::CONFIG_GENERATION, "Configurations that have taken effect.", Some(count(config.generation))),
         (names::CONFIG_LAST_RELOAD_SUCCESSFUL, "Whether the latest configuration was accepted.", {
             Some(flag(config.last_reload_successful))
         }),

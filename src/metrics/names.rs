@@ -6,6 +6,10 @@ pub const API_REQUESTS_TOTAL: &str = "rbac_sync_api_requests_total";
 pub const API_DENIED_TOTAL: &str = "rbac_sync_api_denied_total";
 /// Gauge {version}, always 1.
 pub const BUILD_INFO: &str = "rbac_sync_build_info";
+/// Gauge, how many configurations have taken effect; 1 at the start.
+pub const CONFIG_GENERATION: &str = "rbac_sync_config_generation";
+/// Gauge {hash}, always 1.
+pub const CONFIG_INFO: &str = "rbac_sync_config_info";
 /// Gauge, 0 or 1.
 pub const CONFIG_LAST_RELOAD_SUCCESSFUL: &str = "rbac_sync_config_last_reload_successful";
 /// Gauge, Unix time.

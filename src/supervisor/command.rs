@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::events::{Follower, Log, NOWHERE};
 use super::{LogLevel, Schedule, Snapshot};
-use crate::config::SourceName;
+use crate::config::{self, SourceName};
 use crate::engine::Mode;
 use crate::history::{Actor, RunRecord, Trigger, Via};
 use crate::schedule::{Pause, Plan};
@@ -124,16 +125,26 @@ impl ReloadTrigger {
     }
 }
 
-/// How a reload ended.
+/// The record of a reload, the same for everybody who asks: the API, the log, the command line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReloadOutcome {
     /// False: the old configuration stays whole.
     pub success: bool,
+    /// What triggered it.
+    pub trigger: ReloadTrigger,
+    /// Who asked for it first.
+    pub actor: Actor,
+    /// When it ended.
+    pub finished: DateTime<Utc>,
     /// Counts the configurations that took effect; the one at start is 1.
     pub generation: u64,
+    /// The first 12 digits of the SHA-256 of the file in effect, after a refusal that of the old one.
+    pub hash: String,
+    /// What differs from the configuration before, value by value.
+    pub changes: Vec<config::Change>,
     /// Keys that changed and took effect, such as `schedule.interval`.
     pub changed: Vec<String>,
-    /// Keys that changed but take effect only at the next start.
+    /// Keys that take effect only at the next start, also those of earlier reloads.
     pub restart_required: Vec<String>,
     /// What is wrong, each with file:line:column where known; empty on success.
     pub errors: Vec<String>,

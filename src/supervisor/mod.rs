@@ -52,11 +52,11 @@ pub use command::{
     Admitted, Command, Denied, Handle, LogRequest, Order, PauseRequest, ReloadOutcome, ReloadTrigger, RunRequest,
     ScheduleRequest,
 };
-pub use events::{Event, EventId, Follower, GapReason, Happened, Progress, Reload, Speed, Speeds};
+pub use events::{Event, EventId, Follower, GapReason, Happened, Progress, Speed, Speeds};
 pub(crate) use outside::{Outside, World};
 pub use snapshot::{
-    Backoff, ConfigStatus, LastResult, LogLevel, Origin, Reachability, Running, Schedule, Snapshot, SourceStatus,
-    Status,
+    Backoff, ConfigStatus, LastResult, LogLevel, Origin, Provenance, Reachability, Running, Schedule, Snapshot,
+    SourceStatus, Status,
 };
 
 use crate::config::{Config, Loaded, SourceName};
@@ -136,6 +136,7 @@ struct Supervisor<O: Outside> {
     config_at_start: Arc<Config>,
     config_hash: String,
     config_status: ConfigStatus,
+    provenance: Arc<Provenance>,
     intent: Intent,
     gap: Gap,
     log_override: Option<LogOverride>,
@@ -209,18 +210,22 @@ impl<O: Outside> Supervisor<O> {
         let link = Link::new(Arc::new(outside.target(&config.target)), now);
         let config_status = ConfigStatus {
             generation: 1,
+            hash: loaded.file_hash,
             loaded: started,
             last_reload_successful: true,
             errors: Vec::new(),
             restart_required: Vec::new(),
         };
-        let first = publish::empty(config.clone(), config_status.clone(), started);
+        let provenance = Provenance { origins: loaded.origins, companions: loaded.companions, ..Provenance::default() };
+        let provenance = Arc::new(provenance);
+        let first = publish::empty(config.clone(), provenance.clone(), config_status.clone(), started);
         Self {
             outside: Arc::new(outside),
             metrics,
             config_at_start: config.clone(),
             config_hash: loaded.hash,
             config_status,
+            provenance,
             intent: Intent::default(),
             gap: Gap::default(),
             log_override: None,

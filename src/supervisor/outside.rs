@@ -187,7 +187,7 @@ impl Outside for World {
 
     async fn load(&self) -> Result<Loaded, Vec<Problem>> {
         let (path, env_file) = (self.config.clone(), self.env_file.clone());
-        blocking(move || config::load(&path, &Environment::read(env_file.as_deref())?)).await
+        blocking(move || config::load(&path, &Environment::read(env_file.as_deref()))).await
     }
 
     async fn write(&self, path: PathBuf, text: String) -> io::Result<()> {

@@ -8,13 +8,19 @@ use tokio::time::Instant;
 use super::lane::Lane;
 use super::outside::Outside;
 use super::{
-    ConfigStatus, LastResult, LogLevel, Origin, Reachability, Schedule, Snapshot, SourceStatus, Status, Supervisor,
+    ConfigStatus, LastResult, LogLevel, Origin, Provenance, Reachability, Schedule, Snapshot, SourceStatus, Status,
+    Supervisor,
 };
 use crate::config::Config;
 use crate::history::RunRecord;
 
 /// The snapshot before the first turn of the loop.
-pub(super) fn empty(config: Arc<Config>, config_status: ConfigStatus, started: DateTime<Utc>) -> Snapshot {
+pub(super) fn empty(
+    config: Arc<Config>,
+    provenance: Arc<Provenance>,
+    config_status: ConfigStatus,
+    started: DateTime<Utc>,
+) -> Snapshot {
     let plan = &config.schedule.plan;
     let unknown = Reachability { reachable: None, error: None, since: None };
     let source = |name: String| SourceStatus {
@@ -47,7 +53,8 @@ pub(super) fn empty(config: Arc<Config>, config_status: ConfigStatus, started: D
         served_by: None,
         unconfigured_sources: Vec::new(),
     };
-    Snapshot { status, config, history: Arc::default(), changes: Arc::default(), open_runs: Vec::new() }
+    let (history, changes) = (Arc::default(), Arc::default());
+    Snapshot { status, config, provenance, history, changes, open_runs: Vec::new() }
 }
 
 impl<O: Outside> Supervisor<O> {
@@ -59,7 +66,8 @@ impl<O: Outside> Supervisor<O> {
             && old.open_runs == new.open_runs
             && Arc::ptr_eq(&old.history, &new.history)
             && Arc::ptr_eq(&old.changes, &new.changes)
-            && Arc::ptr_eq(&old.config, &new.config);
+            && Arc::ptr_eq(&old.config, &new.config)
+            && Arc::ptr_eq(&old.provenance, &new.provenance);
         if !same {
             self.snapshot.send_replace(new.clone());
         }
@@ -94,7 +102,8 @@ impl<O: Outside> Supervisor<O> {
         };
         let open_runs = self.lanes.iter().flat_map(Lane::open_runs).collect();
         let changes = self.changes.records().clone();
-        Snapshot { status, config: self.config.clone(), history, changes, open_runs }
+        let (config, provenance) = (self.config.clone(), self.provenance.clone());
+        Snapshot { status, config, provenance, history, changes, open_runs }
     }
 
     fn source_statuses(&mut self) -> Vec<SourceStatus> {

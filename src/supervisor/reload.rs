@@ -14,8 +14,9 @@ use super::audit::Asker;
 use super::lane::Lane;
 use super::outside::Outside;
 use super::{Denied, Done, ReloadEdge, ReloadOutcome, ReloadTrigger, Supervisor};
-use crate::config::{self, Config, Loaded, SourceName};
+use crate::config::{self, Change, Config, Effect, Loaded, SourceName};
 use crate::engine::{Class, Error, Side};
+use crate::history::Actor;
 
 /// The time that a database has to prove that it can be used: somebody waits for the outcome.
 const PROOF: Duration = Duration::from_secs(10);
@@ -27,11 +28,15 @@ type Reply = oneshot::Sender<Result<ReloadOutcome, Denied>>;
 /// changed since it was read.
 #[derive(Default)]
 pub(super) struct Reloads {
-    under_way: Option<(ReloadTrigger, Vec<Reply>)>,
-    next: Option<(ReloadTrigger, Vec<Reply>)>,
-    /// Those who gave the orders of the one under way, and of the next one.
+    under_way: Option<Asked>,
+    next: Option<Asked>,
+}
+
+/// One reload with all who asked for it; the first of them counts as its actor.
+struct Asked {
+    trigger: ReloadTrigger,
     askers: Vec<Asker>,
-    next_askers: Vec<Asker>,
+    replies: Vec<Reply>,
 }
 
 /// A configuration that passed, with everything that it needs, connected.
@@ -82,19 +87,48 @@ async fn proved(side: Side, proof: impl Future<Output = Result<(), Error>>) -> R
         .unwrap_or_else(|_| Err(Error::new(side, Class::Transient, format!("no answer within {} s", PROOF.as_secs()))))
 }
 
+/// The record in the log: one line, behind one for each error.
+fn log(outcome: &ReloadOutcome) {
+    let of = |effect: Effect| {
+        let changes = outcome.changes.iter().filter(|change| change.effect == effect);
+        changes.map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    };
+    let ReloadOutcome { trigger, actor, generation, hash, .. } = outcome;
+    let trigger = trigger.as_str();
+    for error in &outcome.errors {
+        tracing::error!(trigger, %actor, "configuration refused: {error}");
+    }
+    if !outcome.success {
+        tracing::warn!(trigger, %actor, generation, hash, "the old configuration stays in effect");
+        return;
+    }
+    let what = if outcome.changes.is_empty() { "read again; nothing has changed" } else { "reloaded" };
+    tracing::info!(
+        trigger,
+        %actor,
+        generation,
+        hash,
+        changed = of(Effect::Hot),
+        waits_for_restart = of(Effect::Restart),
+        restart_required = outcome.restart_required.join(", "),
+        "configuration {what}"
+    );
+}
+
 impl<O: Outside> Supervisor<O> {
     pub(super) fn ask_reload(&mut self, trigger: ReloadTrigger, asker: Asker, reply: Reply) {
         if self.reloads.under_way.is_some() {
-            self.reloads.next_askers.push(asker);
-            self.reloads.next.get_or_insert_with(|| (trigger, Vec::new())).1.push(reply);
+            let none = || Asked { trigger, askers: Vec::new(), replies: Vec::new() };
+            let next = self.reloads.next.get_or_insert_with(none);
+            next.askers.push(asker);
+            next.replies.push(reply);
         } else {
-            self.reloads.askers = vec![asker];
-            self.begin_reload(trigger, vec![reply]);
+            self.begin_reload(Asked { trigger, askers: vec![asker], replies: vec![reply] });
         }
     }
 
-    fn begin_reload(&mut self, trigger: ReloadTrigger, askers: Vec<Reply>) {
-        self.reloads.under_way = Some((trigger, askers));
+    fn begin_reload(&mut self, asked: Asked) {
+        self.reloads.under_way = Some(asked);
         // Nobody listens without a service manager.
         let _ = self.edges.send(ReloadEdge::Begin);
         let work = propose(self.outside.clone(), self.config.clone(), self.config_hash.clone());
@@ -105,74 +139,65 @@ impl<O: Outside> Supervisor<O> {
 
     pub(super) fn reload_ended(&mut self, result: Result<Option<Box<Proposal<O>>>, Vec<String>>) {
         // Without askers the daemon began to stop meanwhile.
-        let Some((trigger, askers)) = self.reloads.under_way.take() else { return };
-        let (given_by, before) = (std::mem::take(&mut self.reloads.askers), self.config_status.generation);
-        let outcome = match result {
-            Ok(proposal) => self.accept(trigger, proposal),
-            Err(errors) => self.refuse(trigger, errors),
+        let Some(Asked { trigger, askers, replies }) = self.reloads.under_way.take() else { return };
+        let before = self.config_status.generation;
+        let (changes, errors) = match result {
+            Ok(proposal) => (proposal.map(|proposal| self.apply(*proposal)).unwrap_or_default(), Vec::new()),
+            Err(errors) => (Vec::new(), errors),
         };
+        // A file that stays bad is saved again, or touched: to report it once is enough.
+        let known = trigger == ReloadTrigger::File && !errors.is_empty() && self.config_status.errors == errors;
+        self.config_status.last_reload_successful = errors.is_empty();
+        self.config_status.errors.clone_from(&errors);
+        let actor = askers.first().map_or_else(Actor::daemon, |asker| asker.actor.clone());
+        let outcome = self.outcome(trigger, actor, changes, errors);
+        if !known {
+            log(&outcome);
+        }
+        Arc::make_mut(&mut self.provenance).last_reload = Some(outcome.clone());
         self.metrics.reloaded(trigger, &outcome);
         let _ = self.edges.send(ReloadEdge::End);
-        given_by.iter().for_each(|asker| self.note_reload(asker, &outcome, before));
-        self.publish();
-        self.events.reloaded(trigger, outcome.clone(), self.outside.now());
-        for reply in askers {
+        askers.iter().for_each(|asker| self.note_reload(asker, &outcome, before));
+        for reply in replies {
             self.answer(reply, Ok(outcome.clone()));
         }
-        if let Some((trigger, askers)) = self.reloads.next.take() {
-            self.reloads.askers = std::mem::take(&mut self.reloads.next_askers);
-            self.begin_reload(trigger, askers);
+        if let Some(asked) = self.reloads.next.take() {
+            self.begin_reload(asked);
         }
     }
 
-    fn refuse(&mut self, trigger: ReloadTrigger, errors: Vec<String>) -> ReloadOutcome {
-        // A file that stays bad is saved again, touched, or polled: once is enough.
-        let news = trigger != ReloadTrigger::File || self.config_status.errors != errors;
-        if news {
-            let generation = self.config_status.generation;
-            for error in &errors {
-                tracing::error!(trigger = %trigger.as_str(), "configuration refused: {error}");
-            }
-            tracing::warn!(trigger = %trigger.as_str(), generation, "the old configuration stays in effect");
-        }
-        self.config_status.last_reload_successful = false;
-        self.config_status.errors.clone_from(&errors);
-        self.outcome(Vec::new(), errors)
-    }
-
-    fn accept(&mut self, trigger: ReloadTrigger, proposal: Option<Box<Proposal<O>>>) -> ReloadOutcome {
-        let other = proposal.is_some();
-        let changed = proposal.map(|proposal| self.apply(*proposal)).unwrap_or_default();
-        self.config_status.last_reload_successful = true;
-        self.config_status.errors.clear();
-        let outcome = self.outcome(changed, Vec::new());
-        tracing::info!(
-            trigger = %trigger.as_str(),
-            generation = outcome.generation,
-            changed = outcome.changed.join(", "),
-            restart_required = outcome.restart_required.join(", "),
-            "configuration {}", if other { "reloaded" } else { "read again; it is the one in effect" }
-        );
-        outcome
-    }
-
-    fn outcome(&self, changed: Vec<String>, errors: Vec<String>) -> ReloadOutcome {
+    fn outcome(
+        &self,
+        trigger: ReloadTrigger,
+        actor: Actor,
+        changes: Vec<Change>,
+        errors: Vec<String>,
+    ) -> ReloadOutcome {
         ReloadOutcome {
             success: errors.is_empty(),
+            trigger,
+            actor,
+            finished: self.outside.now(),
             generation: self.config_status.generation,
-            changed,
+            hash: self.config_status.hash.clone(),
+            changed: config::names(&changes, Effect::Hot),
+            changes,
             restart_required: self.config_status.restart_required.clone(),
             errors,
         }
     }
 
-    /// Swaps the configuration; answers the keys that took effect.
-    fn apply(&mut self, proposal: Proposal<O>) -> Vec<String> {
+    /// Swaps the configuration; answers what differs.
+    fn apply(&mut self, proposal: Proposal<O>) -> Vec<Change> {
         let Proposal { loaded, sources, target } = proposal;
         for warning in &loaded.warnings {
             tracing::warn!("configuration: {warning}");
         }
         self.config_hash = loaded.hash;
+        self.config_status.hash = loaded.file_hash;
+        let provenance = Arc::make_mut(&mut self.provenance);
+        provenance.origins = loaded.origins;
+        provenance.companions = loaded.companions;
         if loaded.config == *self.config {
             return Vec::new();
         }
@@ -181,7 +206,10 @@ impl<O: Outside> Supervisor<O> {
         let new = self.config.clone();
         self.config_status.generation += 1;
         self.config_status.loaded = self.outside.now();
-        self.config_status.restart_required = config::diff(&self.config_at_start, &new).restart_required;
+        let mut pending = config::diff(&self.config_at_start, &new);
+        pending.retain(|change| change.effect == Effect::Restart);
+        self.config_status.restart_required = config::names(&pending, Effect::Restart);
+        Arc::make_mut(&mut self.provenance).pending = pending;
 
         if new.log.level != old.log.level {
             self.configured_log_level(&new.log.level);
@@ -198,7 +226,7 @@ impl<O: Outside> Supervisor<O> {
         }
         self.rearrange_lanes(&new, sources);
         self.residents.tell(&new);
-        config::diff(&old, &new).hot
+        config::diff(&old, &new)
     }
 
     /// Lanes in the order of the configuration: kept, connected anew, new; behind them those that leave.

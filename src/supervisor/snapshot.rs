@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::config::Config;
+use super::ReloadOutcome;
+use crate::config::{self, Companions, Config, Origins};
 use crate::history::{Change, RunRecord};
 use crate::schedule::{Pause, Plan};
 
@@ -19,12 +20,27 @@ pub struct Snapshot {
     /// The latest accepted configuration. Its keys in [`ConfigStatus::restart_required`] count only from
     /// the next start; until then the daemon goes by what they were.
     pub config: Arc<Config>,
+    /// What is known of it beside its values.
+    pub provenance: Arc<Provenance>,
     /// Ended runs, newest first.
     pub history: Arc<Vec<Arc<RunRecord>>>,
     /// Changes beside runs, newest first.
     pub changes: Arc<Vec<Arc<Change>>>,
     /// Runs that wait, and runs under way with their counts so far.
     pub open_runs: Vec<RunRecord>,
+}
+
+/// Where a configuration comes from and how it came to be the one in effect.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Provenance {
+    /// Where the value of each key comes from.
+    pub origins: Origins,
+    /// The files beside the configuration file that it was made of.
+    pub companions: Companions,
+    /// Changes that wait for a restart; the old values count until then.
+    pub pending: Vec<config::Change>,
+    /// The latest reload; none since the start.
+    pub last_reload: Option<ReloadOutcome>,
 }
 
 impl Snapshot {
@@ -221,6 +237,8 @@ pub struct Backoff {
 pub struct ConfigStatus {
     /// Counts the configurations that took effect; the one at start is 1.
     pub generation: u64,
+    /// The first 12 digits of the SHA-256 of its file.
+    pub hash: String,
     /// When it took effect.
     pub loaded: DateTime<Utc>,
     /// Whether the latest reload (or the start) was accepted.

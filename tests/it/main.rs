@@ -35,6 +35,7 @@ mod privacy;
 mod refusals;
 mod reload;
 mod restores;
+mod saves;
 mod schedule;
 mod sources;
 mod standby;

@@ -13,14 +13,14 @@ const CAP: Duration = Duration::from_secs(30);
 /// Longer than a burst: no message within it means that none is coming.
 const SILENCE: Duration = Duration::from_millis(300);
 
-async fn changes(receiver: &mut mpsc::Receiver<()>) {
-    timeout(CAP, receiver.recv()).await.expect("a message for the change").expect("the watch goes on");
+async fn changes(watch: &mut Watch) {
+    timeout(CAP, watch.changed()).await.expect("a message for the change").expect("the watch goes on");
     // A save in several steps may have been seen in the middle of it.
-    while timeout(SILENCE, receiver.recv()).await.is_ok() {}
+    while timeout(SILENCE, watch.changed()).await.is_ok() {}
 }
 
-async fn stays_silent(receiver: &mut mpsc::Receiver<()>) {
-    assert!(timeout(SILENCE, receiver.recv()).await.is_err(), "a message although nothing changed");
+async fn stays_silent(watch: &mut Watch) {
+    assert!(timeout(SILENCE, watch.changed()).await.is_err(), "a message although nothing changed");
 }
 
 /// Lays out a folder, saves three times, and expects each save to be seen.
@@ -178,15 +178,12 @@ async fn sees_a_folder_that_was_missing_and_one_that_is_replaced() {
 async fn the_poll_alone_finds_a_change() {
     let folder = TempDir::new().unwrap();
     let path = plain(folder.path());
-    let (changed, mut receiver) = mpsc::channel(1);
     // The hints have no sender that inotify could use: only the poll is left.
     let (_keep, hints) = mpsc::channel(1);
     let (deaf, _) = mpsc::channel(1);
-    let mut sight =
-        Sight { path: path.clone(), folders: BTreeSet::new(), watcher: None, hint: deaf, complained: false };
-    let seen = sight.look();
-    let pace = Pace { poll: Duration::from_millis(50), ..PACE };
-    tokio::spawn(follow(sight, seen, hints, changed, pace));
+    let (mut sight, mut seen) = (Sight::new(&path, deaf), Seen::new());
+    sight.look(&Companions::default(), &mut seen);
+    let mut receiver = start(sight, seen, hints, Pace { poll: Duration::from_millis(50), ..PACE });
     for content in ["first", "second"] {
         fs::write(&path, content).unwrap();
         changes(&mut receiver).await;
@@ -236,7 +233,7 @@ async fn unread_changes_coalesce_into_one_message() {
     count.await.unwrap();
     // One message waited all the time; a look that was under way and a last one may follow it.
     let mut messages = 0;
-    while timeout(SILENCE, receiver.recv()).await.is_ok() {
+    while timeout(SILENCE, receiver.changed()).await.is_ok() {
         messages += 1;
     }
     assert!((1..=3).contains(&messages), "{messages} messages");
@@ -248,8 +245,61 @@ async fn ends_when_the_receiver_is_dropped() {
     let path = plain(folder.path());
     let (changed, receiver) = mpsc::channel(1);
     let (hint, hints) = mpsc::channel(1);
-    let sight = Sight { path, folders: BTreeSet::new(), watcher: None, hint, complained: false };
-    let task = tokio::spawn(follow(sight, None, hints, changed, EVENTS_ONLY));
+    let (_companions, wanted) = watch::channel(Companions::default());
+    let task = tokio::spawn(follow(Sight::new(&path, hint), Seen::new(), hints, wanted, changed, EVENTS_ONLY));
     drop(receiver);
     timeout(CAP, task).await.expect("the task ends").unwrap();
+}
+
+fn companions(files: &[(&Path, &str)]) -> Companions {
+    let mut companions = Companions::default();
+    files.iter().for_each(|(path, content)| companions.add(path, content.as_bytes()));
+    companions
+}
+
+#[tokio::test]
+async fn files_beside_it_are_watched_while_the_configuration_names_them() {
+    let folder = TempDir::new().unwrap();
+    let (etc, secrets) = (folder.path().join("etc"), folder.path().join("secrets"));
+    fs::create_dir(&etc).unwrap();
+    fs::create_dir(&secrets).unwrap();
+    let (path, secret) = (plain(&etc), secrets.join("password"));
+    fs::write(&secret, "first").unwrap();
+    let mut receiver = watch_at(&path, EVENTS_ONLY);
+    receiver.beside(&companions(&[(&secret, "first")]));
+    stays_silent(&mut receiver).await;
+    for content in ["second", "third"] {
+        rename_over(&secret, content);
+        changes(&mut receiver).await;
+    }
+    receiver.beside(&Companions::default());
+    stays_silent(&mut receiver).await;
+    rename_over(&secret, "fourth");
+    stays_silent(&mut receiver).await;
+    rename_over(&path, "first");
+    changes(&mut receiver).await;
+}
+
+#[tokio::test]
+async fn a_file_beside_it_that_changed_before_it_was_watched_counts_as_changed() {
+    let folder = TempDir::new().unwrap();
+    let (path, secret) = (plain(folder.path()), folder.path().join("password"));
+    fs::write(&secret, "rotated").unwrap();
+    let mut receiver = watch_at(&path, EVENTS_ONLY);
+    receiver.beside(&companions(&[(&secret, "as loaded")]));
+    changes(&mut receiver).await;
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_watched_leaves_the_others() {
+    let folder = TempDir::new().unwrap();
+    let path = plain(folder.path());
+    let mut receiver = watch_at(&path, EVENTS_ONLY);
+    // inotify has no watches for what is not a folder of a real file system's tree.
+    receiver.beside(&companions(&[(Path::new("/proc/self/fd/none/password"), "")]));
+    while timeout(SILENCE, receiver.changed()).await.is_ok() {}
+    for content in ["first", "second"] {
+        rename_over(&path, content);
+        changes(&mut receiver).await;
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Event;
 use crate::history::{RunRecord, RunState};
-use crate::supervisor::Snapshot;
+use crate::supervisor::{ReloadTrigger, Snapshot};
 
 /// What happened between `old` and `new`, in the order in which it is best told: what operators changed,
 /// runs that ended, runs that began, and the end of the daemon.
@@ -25,12 +25,26 @@ pub(super) fn between(old: &Snapshot, new: &Snapshot) -> Vec<Event> {
     if before.pause != now.pause {
         events.push(now.pause.clone().map_or(Event::Resumed, Event::Paused));
     }
+    events.extend(reloaded(old, new));
     events.extend(ended(old, new).map(Event::RunFinished));
     events.extend(begun(old, new).map(Event::RunStarted));
     if !before.stopping && now.stopping {
         events.push(Event::Stopping);
     }
     events
+}
+
+/// The outcome of a reload. A file that stays bad is read again whenever it is touched: that is told once.
+fn reloaded(old: &Snapshot, new: &Snapshot) -> Option<Event> {
+    let (before, now) = (&old.provenance.last_reload, new.provenance.last_reload.as_ref()?);
+    if before.as_ref() == Some(now) {
+        return None;
+    }
+    if now.success {
+        return Some(Event::Reloaded(now.clone()));
+    }
+    let known = before.as_ref().is_some_and(|before| before.errors == now.errors);
+    (!known || now.trigger != ReloadTrigger::File).then(|| Event::ReloadRefused(now.clone()))
 }
 
 /// Runs that were open and are not any more. Looking at the history instead would tell the runs of an

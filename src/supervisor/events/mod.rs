@@ -1,7 +1,7 @@
 //! What happens in the daemon, for readers that follow it: `GET /events`.
 //!
 //! An event is the difference between two snapshots ([`differences`]), so that whoever hears of something
-//! finds it in the snapshot too; the outcome of a reload, which no snapshot holds, is the one exception.
+//! finds it in the snapshot too.
 //! The latest events are kept ([`log`]), and a reader takes them from there at its own pace: it can be
 //! slow, gone or many without the supervisor noticing.
 
@@ -22,7 +22,7 @@ pub use log::{EventId, Follower};
 pub(crate) use log::{Log, NOWHERE};
 pub use speed::{Progress, Speed, Speeds};
 
-use super::{ReloadOutcome, ReloadTrigger, Schedule, Snapshot};
+use super::{ReloadOutcome, Schedule, Snapshot};
 use crate::history::{RunRecord, RunState};
 use crate::schedule::Pause;
 use speed::Meter;
@@ -63,10 +63,10 @@ pub enum Event {
     ScheduleChanged(Schedule),
     /// The configuration was read again and is in effect.
     #[serde(rename = "reloaded")]
-    Reloaded(Reload),
+    Reloaded(ReloadOutcome),
     /// The configuration was read again and refused; the one before it stays.
     #[serde(rename = "reload.refused")]
-    ReloadRefused(Reload),
+    ReloadRefused(ReloadOutcome),
     /// Another daemon serves the target.
     #[serde(rename = "standby")]
     Standby {
@@ -106,16 +106,6 @@ impl Event {
             Self::Gap { .. } => "gap",
         }
     }
-}
-
-/// A reload that has ended.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Reload {
-    /// What triggered it.
-    pub trigger: ReloadTrigger,
-    /// How it ended.
-    #[serde(flatten)]
-    pub outcome: ReloadOutcome,
 }
 
 /// Why a reader misses events.
@@ -159,13 +149,5 @@ impl Events {
         if !events.is_empty() {
             self.log.send_modify(|log| events.into_iter().for_each(|event| log.push(event, at)));
         }
-    }
-
-    /// Adds the outcome of a reload.
-    pub(crate) fn reloaded(&mut self, trigger: ReloadTrigger, outcome: ReloadOutcome, at: DateTime<Utc>) {
-        let success = outcome.success;
-        let reload = Reload { trigger, outcome };
-        let event = if success { Event::Reloaded(reload) } else { Event::ReloadRefused(reload) };
-        self.log.send_modify(|log| log.push(event, at));
     }
 }

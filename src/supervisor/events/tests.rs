@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::*;
-use crate::api::testing::{at, record};
+use crate::api::testing::{at, record, reloaded};
 use crate::engine::Mode;
 use crate::history::Trigger;
 use crate::supervisor::tests::{Fake, Plan, config, set, started};
-use crate::supervisor::{Origin, PauseRequest, RunRequest};
+use crate::supervisor::{Origin, PauseRequest, ReloadTrigger, RunRequest};
 
 /// The next events until one has this name.
 async fn until(follower: &mut Follower, name: &str) -> Vec<Event> {
@@ -74,14 +74,8 @@ async fn changes_by_operators_and_the_end_are_told() {
 }
 
 fn every_event() -> Vec<Event> {
-    let outcome = ReloadOutcome {
-        success: true,
-        generation: 2,
-        changed: vec!["schedule.interval".into()],
-        restart_required: Vec::new(),
-        errors: Vec::new(),
-    };
-    let reload = Reload { trigger: ReloadTrigger::File, outcome };
+    let outcome = reloaded(ReloadTrigger::File, true, Vec::new());
+    let reload = outcome;
     let run = Arc::new(record(1));
     let progress = Progress {
         run_id: run.run_id,

@@ -348,7 +348,14 @@ fn with_sources(names: &[&str]) -> Config {
 }
 
 fn file(hash: &str, config: Config) -> Loaded {
-    Loaded { config, hash: hash.to_owned(), warnings: Vec::new() }
+    Loaded {
+        config,
+        hash: hash.to_owned(),
+        file_hash: hash.to_owned(),
+        origins: crate::config::Origins::default(),
+        companions: crate::config::Companions::default(),
+        warnings: Vec::new(),
+    }
 }
 
 fn broken(message: &str) -> Result<Loaded, Vec<Problem>> {

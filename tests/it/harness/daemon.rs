@@ -1,7 +1,7 @@
 //! A running daemon: its signals, its listeners, its log. Ends with the value.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -25,7 +25,12 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts the daemon with more environment and waits until its socket answers.
     pub(crate) async fn start(site: &Site, environment: &[(&str, &str)]) -> Self {
-        let daemon = Self::spawn(site, environment);
+        Self::start_with(site, &site.config(), environment).await
+    }
+
+    /// As [`Daemon::start`], with another configuration file.
+    pub(crate) async fn start_with(site: &Site, config: &Path, environment: &[(&str, &str)]) -> Self {
+        let daemon = Self::spawn_as(site, "daemon", config, site.socket(), environment);
         eventually("the control socket answers", CAP, async || {
             let reply = daemon.socket.try_ask("GET", "/health/live", None, "").await;
             check(reply.is_ok_and(|reply| reply.code == 200), daemon.log())
@@ -38,7 +43,7 @@ impl Daemon {
     pub(crate) async fn beside(site: &Site, name: &str) -> Self {
         let socket = site.folder.path().join(format!("{name}.sock"));
         let path = socket.to_str().expect("a path of the tests").to_owned();
-        let daemon = Self::spawn_as(site, name, socket, &[("RBAC_SYNC_SOCKET_PATH", &path)]);
+        let daemon = Self::spawn_as(site, name, &site.config(), socket, &[("RBAC_SYNC_SOCKET_PATH", &path)]);
         eventually("the control socket answers", CAP, async || {
             let reply = daemon.socket.try_ask("GET", "/health/live", None, "").await;
             check(reply.is_ok_and(|reply| reply.code == 200), daemon.log())
@@ -48,10 +53,10 @@ impl Daemon {
     }
 
     pub(crate) fn spawn(site: &Site, environment: &[(&str, &str)]) -> Self {
-        Self::spawn_as(site, "daemon", site.socket(), environment)
+        Self::spawn_as(site, "daemon", &site.config(), site.socket(), environment)
     }
 
-    fn spawn_as(site: &Site, name: &str, socket: PathBuf, environment: &[(&str, &str)]) -> Self {
+    fn spawn_as(site: &Site, name: &str, config: &Path, socket: PathBuf, environment: &[(&str, &str)]) -> Self {
         let log = site.folder.path().join(format!("{name}.log"));
         let file = File::options().create(true).append(true).open(&log).unwrap();
         let inner = program(site.folder.path());
@@ -63,7 +68,7 @@ impl Daemon {
                 command.env_remove(name);
             }
         }
-        command.args(["daemon", "--config"]).arg(site.config()).envs(environment.iter().copied());
+        command.args(["daemon", "--config"]).arg(config).envs(environment.iter().copied());
         command.current_dir(site.folder.path()).stdin(std::process::Stdio::null()).kill_on_drop(true);
         let child = command.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
         Self { child, log, socket: Address::Unix(socket) }
