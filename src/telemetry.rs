@@ -3,6 +3,8 @@
 //! Set up once a process; whoever comes later gets the same log. What the lines say is the business of
 //! those who write them: no row values, no secrets.
 
+pub(crate) mod message;
+
 use std::io::{self, IsTerminal};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 

@@ -54,6 +54,7 @@ use crate::config::{Config, Loaded, SourceName};
 use crate::engine::{Class, Error, RunReport, Side};
 use crate::history::{Ring, RunRecord};
 use crate::metrics::Metrics;
+use crate::telemetry::message;
 use intent::Intent;
 use lane::Lane;
 use link::Link;
@@ -370,7 +371,7 @@ impl<O: Outside> Supervisor<O> {
                 under_way += 1;
             }
         }
-        tracing::info!(runs_under_way = under_way, "stopping");
+        tracing::info!(message_id = message::STOPPING, runs_under_way = under_way, "stopping");
         for index in 0..self.lanes.len() {
             let error = Error::new(Side::Run, Class::Cancelled, "cancelled: the daemon stopped before the run began");
             self.withdraw(index, &error);

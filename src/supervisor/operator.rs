@@ -9,6 +9,7 @@ use super::outside::Outside;
 use super::{PauseRequest, Schedule, ScheduleOrigin, Supervisor};
 use crate::history::Actor;
 use crate::schedule::Pause;
+use crate::telemetry::message;
 
 impl<O: Outside> Supervisor<O> {
     /// The interval in effect.
@@ -47,6 +48,7 @@ impl<O: Outside> Supervisor<O> {
         let until = length.and_then(|length| since.checked_add_signed(length));
         let pause = Pause { reason: request.reason, actor: Some(actor), since, until };
         tracing::info!(
+            message_id = message::PAUSED,
             actor = pause.actor.as_ref().map(Actor::as_str),
             until = until.map(|until| until.to_rfc3339()),
             "paused"
@@ -57,14 +59,14 @@ impl<O: Outside> Supervisor<O> {
 
     pub(super) fn resume(&mut self, actor: &Actor) {
         if self.intent.pause().is_some() {
-            tracing::info!(%actor, "resumed");
+            tracing::info!(message_id = message::RESUMED, %actor, "resumed");
         }
         self.intent.set_pause(None);
     }
 
     pub(super) fn end_pause_in_time(&mut self) {
         if self.intent.pause().is_some_and(|pause| pause.is_over(self.outside.now())) {
-            tracing::info!("the pause is over by itself; resumed");
+            tracing::info!(message_id = message::PAUSE_EXPIRED, "the pause is over by itself; resumed");
             self.intent.set_pause(None);
         }
     }

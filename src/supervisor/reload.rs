@@ -16,6 +16,7 @@ use super::{Denied, Done, ReloadEdge, ReloadOutcome, ReloadTrigger, Supervisor};
 use crate::config::{self, Config, Loaded, SourceName};
 use crate::engine::{Class, Error, Side};
 use crate::history::Actor;
+use crate::telemetry::message;
 
 /// The time that a database has to prove that it can be used: somebody waits for the outcome.
 const PROOF: Duration = Duration::from_secs(10);
@@ -118,11 +119,11 @@ impl<O: Outside> Supervisor<O> {
         // A file that stays bad is saved again, touched, or polled: once is enough.
         let news = trigger != ReloadTrigger::File || self.config_status.errors != errors;
         if news {
-            let generation = self.config_status.generation;
+            let config_generation = self.config_status.generation;
             for error in &errors {
-                tracing::error!(trigger = %trigger.as_str(), "configuration refused: {error}");
+                tracing::error!(message_id = message::RELOAD_REFUSED, trigger = %trigger.as_str(), "configuration refused: {error}");
             }
-            tracing::warn!(trigger = %trigger.as_str(), generation, "the old configuration stays in effect");
+            tracing::warn!(trigger = %trigger.as_str(), config_generation, "the old configuration stays in effect");
         }
         self.config_status.last_reload_successful = false;
         self.config_status.errors.clone_from(&errors);
@@ -136,8 +137,9 @@ impl<O: Outside> Supervisor<O> {
         self.config_status.errors.clear();
         let outcome = self.outcome(changed, Vec::new());
         tracing::info!(
+            message_id = message::RELOADED,
             trigger = %trigger.as_str(),
-            generation = outcome.generation,
+            config_generation = outcome.generation,
             changed = outcome.changed.join(", "),
             restart_required = outcome.restart_required.join(", "),
             "configuration {}", if other { "reloaded" } else { "read again; it is the one in effect" }

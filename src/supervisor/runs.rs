@@ -15,6 +15,7 @@ use super::{Admitted, Denied, Done, RunRequest, Supervisor};
 use crate::config::SourceName;
 use crate::engine::{Class, Error, Levels, RunReport, Settings, Side};
 use crate::history::{Actor, RunRecord, Trigger};
+use crate::telemetry::message;
 
 impl<O: Outside> Supervisor<O> {
     // Requests.
@@ -179,6 +180,7 @@ fn log_end<S>(lane: &mut Lane<S>, active: &Active, report: &RunReport, now: Inst
         let recovered = !dry_run && lane.complaints.over();
         if recovered {
             tracing::info!(
+                message_id = message::SOURCE_BACK,
                 mode,
                 processed,
                 changed,
@@ -206,7 +208,7 @@ fn log_end<S>(lane: &mut Lane<S>, active: &Active, report: &RunReport, now: Inst
     let (side, class) = (error.side, error.class);
     match lane.complaints.heard(&error.to_string(), now) {
         Loudness::Error => {
-            tracing::error!(%side, ?class, mode, processed, changed, duration_ms, "run failed: {side}: {error}")
+            tracing::error!(message_id = message::of_failed_run(error), %side, ?class, mode, processed, changed, duration_ms, "run failed: {side}: {error}")
         }
         Loudness::Repeated(times) => tracing::warn!(%side, ?class, times, "runs still fail: {side}: {error}"),
         Loudness::Silent => tracing::debug!(%side, ?class, %error, "run failed again"),
