@@ -13,6 +13,7 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use uuid::Uuid;
 
+use super::local::Door;
 use crate::config::{HttpConfig, SocketConfig};
 
 /// Time for a daemon on the same path to take a connection.
@@ -26,7 +27,7 @@ pub struct Listener(pub(super) Bound);
 pub(super) enum Bound {
     Tcp(TcpListener),
     /// Without a file when the service manager holds the socket: then it is not ours to remove.
-    Unix(UnixListener, Option<SocketFile>),
+    Unix(UnixListener, Door, Option<SocketFile>),
 }
 
 impl Listener {
@@ -47,9 +48,11 @@ impl Listener {
     /// The path cannot be bound; the text says what to do.
     pub async fn unix(config: &SocketConfig) -> io::Result<Self> {
         if let Some(listener) = ListenFd::from_env().take_unix_listener(0)? {
-            return adopt(listener, &config.path).map(|listener| Self(Bound::Unix(listener, None)));
+            let listener = adopt(listener, &config.path)?;
+            let door = Door::of(&fs::symlink_metadata(&config.path)?);
+            return Ok(Self(Bound::Unix(listener, door, None)));
         }
-        bind_unix(config).await.map(|(listener, file)| Self(Bound::Unix(listener, Some(file))))
+        bind_unix(config).await.map(|(listener, door, file)| Self(Bound::Unix(listener, door, Some(file))))
     }
 
     /// The address of a TCP listener: the real port when port 0 was asked for.
@@ -75,7 +78,7 @@ fn adopt(listener: std::os::unix::net::UnixListener, path: &Path) -> io::Result<
     UnixListener::from_std(listener)
 }
 
-async fn bind_unix(config: &SocketConfig) -> io::Result<(UnixListener, SocketFile)> {
+async fn bind_unix(config: &SocketConfig) -> io::Result<(UnixListener, Door, SocketFile)> {
     let path = &config.path;
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -95,7 +98,8 @@ async fn bind_unix(config: &SocketConfig) -> io::Result<(UnixListener, SocketFil
     fs::set_permissions(&inside, fs::Permissions::from_mode(config.mode & 0o777))?;
     fs::rename(&inside, path)?;
     let file = SocketFile::of(path)?;
-    Ok((listener, file))
+    let door = Door::of(&fs::symlink_metadata(path)?);
+    Ok((listener, door, file))
 }
 
 /// An error unless the path is free or holds a socket on which nobody answers.
@@ -173,7 +177,8 @@ mod tests {
         let listener = adopt(std::os::unix::net::UnixListener::bind(&path).unwrap(), &path).unwrap();
         let (client, server) = tokio::join!(UnixStream::connect(&path), listener.accept());
         assert!(client.is_ok() && server.is_ok());
-        drop(Listener(Bound::Unix(listener, None)));
+        let door = Door::of(&fs::symlink_metadata(&path).unwrap());
+        drop(Listener(Bound::Unix(listener, door, None)));
         assert!(path.exists());
     }
 

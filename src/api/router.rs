@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::http::request::Parts;
@@ -12,13 +11,17 @@ use hyper::{Method, Request, Response};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::access::Identity;
+use super::denials::Denials;
+use super::events::{self, Body};
 use super::handlers::{self, Call};
 use super::input::{self, Query};
 use super::problem::{Kind, Problem};
 use super::{App, Peer, guard};
+use crate::supervisor::Snapshot;
 
-/// A reply; bodies are small and complete.
-pub(super) type Reply = Response<Full<Bytes>>;
+/// A reply.
+pub(super) type Reply = Response<Body>;
 
 /// What all requests of a listener share.
 #[derive(Clone)]
@@ -29,6 +32,9 @@ pub(super) struct Front {
     /// One permit for each request that waits for a run: they are fewer than the connections, so
     /// that clients that wait, or died waiting, leave room for the others.
     pub(super) waits: Arc<Semaphore>,
+    pub(super) denials: Arc<Denials>,
+    /// One permit for each stream of events.
+    pub(super) streams: Arc<Semaphore>,
 }
 
 /// What a path names.
@@ -42,12 +48,15 @@ pub(super) enum Route<'a> {
     Pause,
     Resume,
     History,
+    Audit,
+    Events,
     Health,
     Live,
     Ready,
     Metrics,
     Config,
     Reload,
+    LogLevel,
 }
 
 impl<'a> Route<'a> {
@@ -64,12 +73,15 @@ impl<'a> Route<'a> {
             (Some("sync"), Some("pause"), None, _) => Self::Pause,
             (Some("sync"), Some("resume"), None, _) => Self::Resume,
             (Some("sync"), Some("history"), None, _) => Self::History,
+            (Some("sync"), Some("audit"), None, _) => Self::Audit,
+            (Some("events"), None, ..) => Self::Events,
             (Some("health"), None, ..) => Self::Health,
             (Some("health"), Some("live"), None, _) => Self::Live,
             (Some("health"), Some("ready"), None, _) => Self::Ready,
             (Some("metrics"), None, ..) => Self::Metrics,
             (Some("config"), None, ..) => Self::Config,
             (Some("config"), Some("reload"), None, _) => Self::Reload,
+            (Some("log"), Some("level"), None, _) => Self::LogLevel,
             _ => return None,
         })
     }
@@ -85,12 +97,15 @@ impl<'a> Route<'a> {
             Self::Pause => "/sync/pause",
             Self::Resume => "/sync/resume",
             Self::History => "/sync/history",
+            Self::Audit => "/sync/audit",
+            Self::Events => "/events",
             Self::Health => "/health",
             Self::Live => "/health/live",
             Self::Ready => "/health/ready",
             Self::Metrics => "/metrics",
             Self::Config => "/config",
             Self::Reload => "/config/reload",
+            Self::LogLevel => "/log/level",
         }
     }
 
@@ -98,17 +113,18 @@ impl<'a> Route<'a> {
     pub(super) fn allow(self) -> &'static str {
         match self {
             Self::Run | Self::Cancel | Self::Pause | Self::Resume | Self::Reload => "POST",
-            Self::Schedule => "GET, HEAD, PUT, DELETE",
+            Self::Schedule | Self::LogLevel => "GET, HEAD, PUT, DELETE",
             _ => "GET, HEAD",
         }
     }
 
-    /// The one query key that the route takes with this method.
-    fn query_key(self, method: &Method) -> Option<&'static str> {
+    /// The query keys that the route takes.
+    fn query_keys(self) -> &'static [&'static str] {
         match self {
-            Self::Run | Self::RunById(_) => Some("wait"),
-            Self::History if method != Method::POST => Some("limit"),
-            _ => None,
+            Self::Run | Self::RunById(_) => &["wait"],
+            Self::History => &["limit", "before"],
+            Self::Audit => &["limit"],
+            _ => &[],
         }
     }
 }
@@ -118,7 +134,18 @@ pub(super) async fn answer(front: Front, peer: Peer, request: Request<Incoming>)
     let started = Instant::now();
     let (head, body) = request.into_parts();
     let route = Route::of(head.uri.path());
-    let mut reply = dispatch(&front, peer, route, &head, body).await.unwrap_or_else(|problem| {
+    let pattern = route.map_or("unknown", Route::pattern);
+    let snapshot = front.app.handle.snapshot();
+    let sender = guard::check(&head, peer, snapshot.config.http.as_ref(), route == Some(Route::Live));
+    let actor = sender.as_ref().ok().map(|identity| identity.actor.clone());
+    let answered = match sender {
+        Ok(identity) => dispatch(&front, peer, &identity, &snapshot, route, &head, body).await,
+        Err(problem) => Err(problem),
+    };
+    let mut reply = answered.unwrap_or_else(|problem| {
+        if matches!(problem.kind.status().as_u16(), 401 | 403) {
+            front.denials.tell(peer, actor.as_ref(), &head.method, pattern, problem.kind);
+        }
         if matches!(problem.kind.status().as_u16(), 401 | 403 | 409 | 503) {
             front.app.metrics.api_denied(problem.kind.name());
         }
@@ -126,7 +153,7 @@ pub(super) async fn answer(front: Front, peer: Peer, request: Request<Incoming>)
     });
     reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    let (listener, pattern, code) = (peer.listener(), route.map_or("unknown", Route::pattern), reply.status().as_u16());
+    let (listener, code) = (peer.listener(), reply.status().as_u16());
     front.app.metrics.api_request(listener, pattern, code);
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::debug!(listener, method = %head.method, route = pattern, status = code, duration_ms, "request");
@@ -136,20 +163,24 @@ pub(super) async fn answer(front: Front, peer: Peer, request: Request<Incoming>)
 async fn dispatch(
     front: &Front,
     peer: Peer,
+    sender: &Identity,
+    snapshot: &Snapshot,
     route: Option<Route<'_>>,
     head: &Parts,
     body: Incoming,
 ) -> Result<Reply, Problem> {
-    let snapshot = front.app.handle.snapshot();
-    guard::check(head, peer, snapshot.config.http.as_ref(), route == Some(Route::Live))?;
     let route = route.ok_or_else(|| Problem::new(Kind::NotFound, "there is no such route"))?;
     let method = if head.method == Method::HEAD { &Method::GET } else { &head.method };
     if !route.allow().split(", ").any(|allowed| allowed == method.as_str()) {
         return Err(Problem::method_not_allowed(route.allow()));
     }
-    let query = Query::parse(head.uri.query(), route.query_key(method))?;
+    // Before the body is read: whoever may not change things cannot make us wait for one either.
+    if method != Method::GET {
+        sender.may_change()?;
+    }
+    let query = Query::parse(head.uri.query(), route.query_keys())?;
     let body = if method == Method::GET { Bytes::new() } else { input::body(&head.headers, body).await? };
-    let call = Call { front, peer, snapshot: &snapshot, query, body };
+    let call = Call { front, peer, actor: &sender.actor, head, snapshot, query, body };
     match (route, method.as_str()) {
         (Route::Status, _) => handlers::status(&call),
         (Route::Run, _) => handlers::run(&call).await,
@@ -161,12 +192,17 @@ async fn dispatch(
         (Route::Pause, _) => handlers::pause(&call).await,
         (Route::Resume, _) => handlers::resume(&call).await,
         (Route::History, _) => handlers::history(&call),
+        (Route::Audit, _) => handlers::audit(&call),
+        (Route::Events, _) => events::open(front, head),
         (Route::Health, _) => handlers::health(&call),
         (Route::Live, _) => handlers::live(&call),
         (Route::Ready, _) => handlers::ready(&call),
         (Route::Metrics, _) => handlers::metrics(&call),
         (Route::Config, _) => handlers::config(&call),
         (Route::Reload, _) => handlers::reload(&call).await,
+        (Route::LogLevel, "PUT") => handlers::set_log_level(&call).await,
+        (Route::LogLevel, "DELETE") => handlers::reset_log_level(&call).await,
+        (Route::LogLevel, _) => handlers::log_level(&call),
     }
 }
 
@@ -182,17 +218,34 @@ mod tests {
         {
             assert_eq!(Route::of(path), None, "{path}");
         }
-        for path in ["/sync/runs/a/b", "/health/live/x", "/metrics/", "/config/reload/now", "/../health"] {
+        for path in ["/sync/runs/a/b", "/health/live/x", "/metrics/", "/events/1", "/config/reload/now", "/../health"] {
             assert_eq!(Route::of(path), None, "{path}");
         }
     }
 
     #[test]
     fn a_pattern_is_the_path_of_its_route() {
-        for pattern in ["/sync/run", "/sync/cancel", "/sync/schedule", "/sync/pause", "/sync/resume", "/sync/history"] {
+        for pattern in [
+            "/sync/run",
+            "/sync/cancel",
+            "/sync/schedule",
+            "/sync/pause",
+            "/sync/resume",
+            "/sync/history",
+            "/sync/audit",
+        ] {
             assert_eq!(Route::of(pattern).map(Route::pattern), Some(pattern));
         }
-        for pattern in ["/health", "/health/live", "/health/ready", "/metrics", "/config", "/config/reload"] {
+        for pattern in [
+            "/events",
+            "/health",
+            "/health/live",
+            "/health/ready",
+            "/metrics",
+            "/config",
+            "/config/reload",
+            "/log/level",
+        ] {
             assert_eq!(Route::of(pattern).map(Route::pattern), Some(pattern));
         }
     }

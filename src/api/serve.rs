@@ -10,17 +10,19 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::listen::{Bound, Listener};
+use super::local::Door;
 use super::router::{self, Front};
 use super::stall::WriteStall;
-use super::{App, Peer};
+use super::{App, Peer, tls};
 
 /// What a listener allows.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +31,8 @@ pub(super) struct Limits {
     pub(super) connections: usize,
     /// Requests at a time that wait for a run.
     pub(super) waits: usize,
+    /// Streams of events at a time.
+    pub(super) streams: usize,
     /// Time from the end of one request to the end of the next one's header: idle connections and
     /// half-sent headers end here.
     pub(super) header: Duration,
@@ -43,6 +47,7 @@ impl Default for Limits {
         Self {
             connections: 256,
             waits: 128,
+            streams: 32,
             header: Duration::from_secs(10),
             write: Duration::from_secs(30),
             drain: Duration::from_secs(5),
@@ -52,6 +57,8 @@ impl Default for Limits {
 
 /// Bytes of a request's header at the most.
 const HEADER_LIMIT: usize = 16 * 1024;
+/// Milliseconds that sent bytes may go without the peer's acknowledgement.
+const VANISHED: u32 = 30_000;
 /// Rest after a failed accept (usually: out of file descriptors), so that it does not spin.
 const ACCEPT_REST: Duration = Duration::from_millis(200);
 
@@ -64,39 +71,54 @@ pub async fn serve(listener: Listener, app: App, stop: CancellationToken) {
 pub(super) async fn serve_within(listener: Listener, app: App, stop: CancellationToken, limits: Limits) {
     match listener.0 {
         Bound::Tcp(listener) => accept_loop(listener, app, stop, limits).await,
-        Bound::Unix(listener, _file) => accept_loop(listener, app, stop, limits).await,
+        Bound::Unix(listener, door, _file) => accept_loop((listener, door), app, stop, limits).await,
     }
 }
 
 /// A listener of either kind.
 trait Accept {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    /// Whether `[http.tls]` is for it.
+    const MAY_ENCRYPT: bool;
 
     fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
 }
 
 impl Accept for TcpListener {
     type Stream = tokio::net::TcpStream;
+    const MAY_ENCRYPT: bool = true;
 
     async fn next(&self) -> io::Result<(Self::Stream, Peer)> {
         let (stream, remote) = self.accept().await?;
         stream.set_nodelay(true)?;
+        // A peer that vanished without a word would hold an event stream for a quarter of an hour.
+        rustix::net::sockopt::set_tcp_user_timeout(&stream, VANISHED)?;
         let remote: IpAddr = remote.ip();
-        Ok((stream, Peer::Tcp { remote }))
+        Ok((stream, Peer::Tcp { remote, certificate: None }))
     }
 }
 
-impl Accept for UnixListener {
+impl Accept for (UnixListener, Door) {
     type Stream = tokio::net::UnixStream;
+    const MAY_ENCRYPT: bool = false;
 
     async fn next(&self) -> io::Result<(Self::Stream, Peer)> {
-        self.accept().await.map(|(stream, _)| (stream, Peer::Unix))
+        let (stream, _) = self.0.accept().await?;
+        let caller = self.1.caller(&stream);
+        Ok((stream, Peer::Unix(caller)))
     }
 }
 
-async fn accept_loop(listener: impl Accept, app: App, stop: CancellationToken, limits: Limits) {
+async fn accept_loop<L: Accept>(listener: L, app: App, stop: CancellationToken, limits: Limits) {
     let slots = Arc::new(Semaphore::new(limits.connections));
-    let front = Front { app, stop: stop.clone(), waits: Arc::new(Semaphore::new(limits.waits)) };
+    let places = Arc::new(Semaphore::new(tls::HANDSHAKES));
+    let front = Front {
+        app,
+        stop: stop.clone(),
+        waits: Arc::new(Semaphore::new(limits.waits)),
+        streams: Arc::new(Semaphore::new(limits.streams)),
+        denials: Arc::default(),
+    };
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut failing = false;
@@ -111,8 +133,16 @@ async fn accept_loop(listener: impl Accept, app: App, stop: CancellationToken, l
                 failing = false;
                 match slots.clone().try_acquire_owned() {
                     Ok(slot) => {
-                        let connection = connection(stream, peer, &front, limits, &graceful, slot);
-                        connections.spawn(connection);
+                        let server = L::MAY_ENCRYPT.then(|| encryption(&front.app)).flatten();
+                        let (front, watcher, places) = (front.clone(), graceful.watcher(), places.clone());
+                        connections.spawn(async move {
+                            let _slot = slot;
+                            let stream = WriteStall::new(stream, limits.write);
+                            match server {
+                                None => converse(stream, peer, front, limits, watcher).await,
+                                Some(server) => encrypted(stream, peer, front, limits, watcher, server, &places).await,
+                            }
+                        });
                     }
                     Err(_) => front.app.metrics.api_denied("connections"),
                 }
@@ -133,20 +163,46 @@ async fn accept_loop(listener: impl Accept, app: App, stop: CancellationToken, l
     connections.shutdown().await;
 }
 
-/// One connection from its first request to its end.
-fn connection<S>(
+/// What the configuration in effect says of encryption.
+fn encryption(app: &App) -> Option<Arc<ServerConfig>> {
+    let snapshot = app.handle.snapshot();
+    snapshot.config.http.as_ref()?.tls.as_ref().map(|tls| tls.server.clone())
+}
+
+/// As [`converse`], behind a handshake.
+async fn encrypted<S>(
     stream: S,
     peer: Peer,
-    front: &Front,
+    front: Front,
     limits: Limits,
-    graceful: &GracefulShutdown,
-    slot: OwnedSemaphorePermit,
-) -> impl Future<Output = ()> + Send + use<S>
+    watcher: Watcher,
+    server: Arc<ServerConfig>,
+    places: &Semaphore,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let handshake = tokio::select! {
+        handshake = tls::handshake(stream, server, places) => handshake,
+        () = front.stop.cancelled() => return,
+    };
+    match (handshake, peer) {
+        (Ok((stream, certificate)), Peer::Tcp { remote, .. }) => {
+            converse(stream, Peer::Tcp { remote, certificate }, front, limits, watcher).await;
+        }
+        (Ok((stream, _)), peer) => converse(stream, peer, front, limits, watcher).await,
+        (Err(error), _) => {
+            front.app.metrics.api_denied("tls");
+            tracing::debug!(listener = peer.listener(), %error, "no TLS handshake");
+        }
+    }
+}
+
+/// One connection from its first request to its end.
+async fn converse<S>(stream: S, peer: Peer, front: Front, limits: Limits, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let metrics = front.app.metrics.clone();
-    let front = front.clone();
     let service = service_fn(move |request| {
         let answer = router::answer(front.clone(), peer, request);
         async move { Ok::<_, Infallible>(answer.await) }
@@ -156,15 +212,11 @@ where
         .header_read_timeout(limits.header)
         .max_buf_size(HEADER_LIMIT)
         .half_close(true)
-        .serve_connection(TokioIo::new(WriteStall::new(stream, limits.write)), service);
-    let connection = graceful.watch(connection);
-    async move {
-        let _slot = slot;
-        if let Err(error) = connection.await {
-            if error.is_parse() {
-                metrics.api_denied("malformed");
-            }
-            tracing::debug!(listener = peer.listener(), %error, "connection ended");
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection).await {
+        if error.is_parse() {
+            metrics.api_denied("malformed");
         }
+        tracing::debug!(listener = peer.listener(), %error, "connection ended");
     }
 }

@@ -1,5 +1,8 @@
 //! The API over real loopback TCP and a real Unix socket, against a supervisor that does as told.
 
+mod events;
+mod schedule;
+
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::PathBuf;
@@ -15,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::serve::{Limits, serve_within};
 use super::testing::{Supervisor, id, snapshot};
 use super::{App, Listener};
-use crate::config::{HttpConfig, Secret, SocketConfig, SourceConfig, SourceName};
+use crate::config::{Digest, HttpConfig, SocketConfig, SourceConfig, SourceName};
 use crate::supervisor::Snapshot;
 
 /// Longer than anything here takes; a test that hits it has found a hang.
@@ -38,7 +41,10 @@ impl Server {
 
     async fn with(token: Option<&str>, limits: Limits) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let http = HttpConfig { listen: ([127, 0, 0, 1], 0).into(), token: token.map(Secret::new) };
+        let http = HttpConfig {
+            token: token.map(|token| Digest::of(token.as_bytes())),
+            ..HttpConfig::on(([127, 0, 0, 1], 0).into())
+        };
         let mut snapshot = snapshot();
         configure(&mut snapshot, Some(http.clone()));
         let (supervisor, app) = Supervisor::start(snapshot);
@@ -369,7 +375,7 @@ async fn a_changed_token_counts_from_the_next_request_on() {
     assert_eq!(server.send("GET /sync/status", &with("one"), "").await.status, 200);
     assert_eq!(server.send_unix("GET /sync/status", "").await.status, 200, "the socket needs none");
     server.supervisor.change(|snapshot| {
-        let http = HttpConfig { listen: ([127, 0, 0, 1], 0).into(), token: Some(Secret::new("two")) };
+        let http = HttpConfig { token: Some(Digest::of(b"two")), ..HttpConfig::on(([127, 0, 0, 1], 0).into()) };
         configure(snapshot, Some(http));
     });
     is(&server.send("GET /sync/status", &with("one"), "").await, 401, "unauthorized");
@@ -598,7 +604,7 @@ mod unix_socket {
 #[tokio::test]
 async fn a_taken_port_is_an_error() {
     let server = Server::start().await;
-    let http = HttpConfig { listen: server.addr, token: None };
+    let http = HttpConfig::on(server.addr);
     let error = Listener::tcp(&http).await.expect_err("taken");
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
     server.end().await;

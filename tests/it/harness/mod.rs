@@ -16,6 +16,7 @@ pub(crate) mod random;
 pub(crate) mod shape;
 pub(crate) mod site;
 pub(crate) mod store;
+pub(crate) mod stream;
 pub(crate) mod wait;
 pub(crate) mod writers;
 
