@@ -14,6 +14,7 @@ use crate::history::{Actor, Via};
 use crate::metrics::Metrics;
 use crate::signal::Signals;
 use crate::supervisor::{self, Handle, ReloadTrigger, World};
+use crate::telemetry::message;
 use crate::{systemd, telemetry};
 
 /// What the command line says of a daemon.
@@ -47,14 +48,14 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Failur
     let loaded = load(&options)?;
     let telemetry = telemetry::init(&loaded.config.log);
     telemetry::log_panics();
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "starting");
+    tracing::info!(message_id = message::STARTING, version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "starting");
     for warning in &loaded.warnings {
         tracing::warn!("configuration: {warning}");
     }
     let listeners = bind(&loaded.config).await?;
 
     let http = loaded.config.http.as_ref().map(|http| http.listen.to_string());
-    tracing::info!(socket = %loaded.config.socket.path.display(), http, "listening");
+    tracing::info!(message_id = message::LISTENING, socket = %loaded.config.socket.path.display(), http, "listening");
 
     let stop = stop.child_token();
     let metrics = Metrics::new();

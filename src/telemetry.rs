@@ -5,6 +5,8 @@
 //! and trace they may say statements, messages of servers, and headers: whatever the filter, they stay at
 //! info (see [`is_safe`]).
 
+pub(crate) mod message;
+
 use std::io::{self, IsTerminal};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 

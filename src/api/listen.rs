@@ -1,5 +1,5 @@
 //! Binding. A socket file is only ever replaced when nobody answers on it, and never when it is
-//! something else than a socket.
+//! something else than a socket. A control socket that the service manager holds is taken over as it is.
 
 use std::fs;
 use std::io;
@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt}
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use listenfd::ListenFd;
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use uuid::Uuid;
@@ -25,7 +26,8 @@ pub struct Listener(pub(super) Bound);
 #[derive(Debug)]
 pub(super) enum Bound {
     Tcp(TcpListener),
-    Unix(UnixListener, Door, SocketFile),
+    /// Without a file when the service manager holds the socket: then it is not ours to remove.
+    Unix(UnixListener, Door, Option<SocketFile>),
 }
 
 impl Listener {
@@ -37,13 +39,20 @@ impl Listener {
         TcpListener::bind(config.listen).await.map(|listener| Self(Bound::Tcp(listener)))
     }
 
-    /// Binds the Unix socket with its mode set before anybody can connect. A stale socket file is
-    /// replaced; a live one or another kind of file is an error. Its folder must exist.
+    /// Takes over the Unix socket that the service manager hands us (`rbac-sync.socket`), with the mode
+    /// and group that it gave it. Without one, binds it with its mode set before anybody can connect: a
+    /// stale socket file is replaced; a live one or another kind of file is an error. Its folder must
+    /// exist.
     ///
     /// # Errors
     /// The path cannot be bound; the text says what to do.
     pub async fn unix(config: &SocketConfig) -> io::Result<Self> {
-        bind_unix(config).await.map(|(listener, door, file)| Self(Bound::Unix(listener, door, file)))
+        if let Some(listener) = ListenFd::from_env().take_unix_listener(0)? {
+            let listener = adopt(listener, &config.path)?;
+            let door = Door::of(&fs::symlink_metadata(&config.path)?);
+            return Ok(Self(Bound::Unix(listener, door, None)));
+        }
+        bind_unix(config).await.map(|(listener, door, file)| Self(Bound::Unix(listener, door, Some(file))))
     }
 
     /// The address of a TCP listener: the real port when port 0 was asked for.
@@ -54,6 +63,19 @@ impl Listener {
             Bound::Unix(..) => None,
         }
     }
+}
+
+/// Makes a socket of the service manager ours. It must be where clients look for it.
+fn adopt(listener: std::os::unix::net::UnixListener, path: &Path) -> io::Result<UnixListener> {
+    let address = listener.local_addr()?;
+    if address.as_pathname() != Some(path) {
+        let text =
+            format!("the socket that systemd hands over is at {address:?}; make ListenStream= and socket.path equal");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    // As it comes it blocks, which the runtime does not take.
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
 }
 
 async fn bind_unix(config: &SocketConfig) -> io::Result<(UnixListener, Door, SocketFile)> {
@@ -141,5 +163,30 @@ impl Drop for SocketFile {
         if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_of_the_service_manager_is_taken_over_and_its_file_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sock");
+        let listener = adopt(std::os::unix::net::UnixListener::bind(&path).unwrap(), &path).unwrap();
+        let (client, server) = tokio::join!(UnixStream::connect(&path), listener.accept());
+        assert!(client.is_ok() && server.is_ok());
+        let door = Door::of(&fs::symlink_metadata(&path).unwrap());
+        drop(Listener(Bound::Unix(listener, door, None)));
+        assert!(path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_socket_at_another_path_than_the_configured_one_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = std::os::unix::net::UnixListener::bind(folder.path().join("other.sock")).unwrap();
+        let error = adopt(listener, &folder.path().join("control.sock")).unwrap_err();
+        assert!(error.to_string().contains("other.sock"), "{error}");
     }
 }

@@ -100,7 +100,16 @@ pub struct RunRecord {
 /// How the error of a run begins that somebody ended, or that ended with the daemon.
 const CANCELLED: &str = "run: cancelled";
 
+/// How the error of a run begins that was stopped by the brake on deletes.
+const HELD: &str = "run: the brake on deletes";
+
 impl RunRecord {
+    /// Whether more rows were gone from the source than one run may delete.
+    #[must_use]
+    pub fn is_held_by_the_brake(&self) -> bool {
+        self.error.as_deref().is_some_and(|error| error.starts_with(HELD))
+    }
+
     /// Whether it was cancelled, which is no failure.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {

@@ -70,8 +70,10 @@ fn sources(snapshot: &Snapshot, now: DateTime<Utc>) -> Vec<MetricFamily> {
         let latest = latest_success(snapshot, source).and_then(|run| run.started);
         latest.or(source.last_success).map(|since| age(since, now))
     };
+    let brake = |source: &SourceStatus| latest_run(snapshot, source).map(|run| flag(run.is_held_by_the_brake()));
     let sweep = |source: &SourceStatus| source.verified_since.map(|since| age(since, now));
     [
+        each(names::BRAKE_HIT, "Whether the brake on deletes stopped the latest run.", &brake),
         each(names::LAST_SUCCESS_TIMESTAMP_SECONDS, "When the latest successful run ended.", &last_success),
         each(names::SOURCE_UP, "Whether the database of the archive answers.", &up),
         each(
@@ -84,7 +86,13 @@ fn sources(snapshot: &Snapshot, now: DateTime<Utc>) -> Vec<MetricFamily> {
     .concat()
 }
 
-/// The newest run of a source that succeeded in writing; the history is newest first.
+/// The newest run of a source that meant to write and was not cancelled; the history is newest first.
+fn latest_run<'a>(snapshot: &'a Snapshot, source: &SourceStatus) -> Option<&'a RunRecord> {
+    let mut runs = snapshot.history.iter().map(|run| &**run);
+    runs.find(|run| run.source == source.name && !run.dry_run && !run.is_cancelled())
+}
+
+/// The newest run of a source that succeeded in writing.
 fn latest_success<'a>(snapshot: &'a Snapshot, source: &SourceStatus) -> Option<&'a RunRecord> {
     let mut runs = snapshot.history.iter().map(|run| &**run);
     runs.find(|run| run.source == source.name && run.success == Some(true) && !run.dry_run)

@@ -4,6 +4,8 @@
 pub const API_REQUESTS_TOTAL: &str = "rbac_sync_api_requests_total";
 /// Counter {reason}.
 pub const API_DENIED_TOTAL: &str = "rbac_sync_api_denied_total";
+/// Gauge {source}, 0 or 1; absent before the first run.
+pub const BRAKE_HIT: &str = "rbac_sync_brake_hit";
 /// Gauge {version}, always 1.
 pub const BUILD_INFO: &str = "rbac_sync_build_info";
 /// Gauge, how many configurations have taken effect; 1 at the start.

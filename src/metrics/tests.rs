@@ -85,6 +85,21 @@ fn lag_counts_from_the_start_of_a_success_and_sweep_age_from_the_oldest_comparis
     assert_eq!(sample(&text, "rbac_sync_sweep_age_seconds{source=\"main\"}"), Some(98.0));
 }
 
+#[test]
+fn the_brake_shows_until_a_later_run_succeeds() {
+    let brake = |history: Vec<RunRecord>| {
+        let mut snapshot = snapshot();
+        snapshot.history = Arc::new(history.into_iter().map(Arc::new).collect());
+        sample(&Metrics::new().render(&snapshot), "rbac_sync_brake_hit{source=\"main\"}")
+    };
+    let error = Some("run: the brake on deletes: 9 studies are gone from the source".to_owned());
+    let held = RunRecord { success: Some(false), error, ..record(1) };
+    let looked = RunRecord { dry_run: true, ..record(2) };
+    assert_eq!(brake(vec![looked, held.clone()]), Some(1.0));
+    assert_eq!(brake(vec![record(2), held]), Some(0.0));
+    assert_eq!(brake(Vec::new()), None);
+}
+
 /// Runs Prometheus's own linter where it is installed (Debian: `prometheus`).
 #[test]
 fn promtool_has_no_complaint() {

@@ -10,6 +10,7 @@ use super::outside::Outside;
 use super::{Command, Denied, ReloadOutcome, ScheduleRequest, Supervisor};
 use crate::engine::{Class, Error};
 use crate::history::{Actor, Change, Via};
+use crate::telemetry::message;
 
 /// Who asked, and by which way.
 #[derive(Clone, Debug)]
@@ -78,9 +79,14 @@ pub(super) fn line(asker: &Asker, deed: &Deed, result: &str) {
     detail.retain(|_, value| !value.is_null());
     let detail = Value::Object(detail);
     let (remote, action) = (via.remote().map(tracing::field::display), deed.action);
+    let message_id = match (action, result) {
+        ("pause", "ok") => Some(message::PAUSED),
+        ("resume", "ok") => Some(message::RESUMED),
+        _ => None,
+    };
     tracing::info!(
         target: "rbac_sync::audit",
-        %actor, listener = via.as_str(), remote, action, %detail, result, "{action} by {actor}: {result}"
+        message_id, %actor, listener = via.as_str(), remote, action, %detail, result, "{action} by {actor}: {result}"
     );
 }
 

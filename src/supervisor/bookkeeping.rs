@@ -11,6 +11,7 @@ use super::outside::{Opened, Outside, Remembered};
 use super::{Done, Supervisor, TEXTFILE_EVERY};
 use crate::engine::{Class, Error, Side};
 use crate::history::RunRecord;
+use crate::telemetry::message;
 
 impl<O: Outside> Supervisor<O> {
     // The target.
@@ -39,7 +40,7 @@ impl<O: Outside> Supervisor<O> {
             Err(error) => {
                 match self.link.complaints.heard(&error.to_string(), now) {
                     Loudness::Error => {
-                        tracing::error!(side = "target", class = ?error.class, "cannot open the target: {error}")
+                        tracing::error!(message_id = message::TARGET_LOST, side = "target", class = ?error.class, "cannot open the target: {error}")
                     }
                     Loudness::Repeated(times) => {
                         tracing::warn!(side = "target", class = ?error.class, times, "still cannot open the target: {error}");
@@ -56,10 +57,10 @@ impl<O: Outside> Supervisor<O> {
 
     fn serve(&mut self, remembered: Remembered, now: Instant) {
         if self.link.served_by().is_some() {
-            tracing::info!("the other daemon has ended: this one takes over");
+            tracing::info!(message_id = message::TAKEOVER, "the other daemon has ended: this one takes over");
         }
         self.link.opened(now);
-        tracing::info!(url = %self.config.target.endpoint, "the target is open");
+        tracing::info!(message_id = message::TARGET_OPEN, url = %self.config.target.endpoint, "the target is open");
         if self.link.needs_holding() {
             let (outside, target, number) = (self.outside.clone(), self.link.target.clone(), self.link.number);
             let work = async move { outside.lost(&target).await };

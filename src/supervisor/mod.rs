@@ -63,6 +63,7 @@ use crate::config::{Config, Loaded, SourceName};
 use crate::engine::{Class, Error, RunReport, Side};
 use crate::history::{Change, Changes, Ring, RunRecord};
 use crate::metrics::Metrics;
+use crate::telemetry::message;
 use audit::{Asker, Deed};
 use events::Events;
 use intent::Intent;
@@ -423,7 +424,7 @@ impl<O: Outside> Supervisor<O> {
                 under_way += 1;
             }
         }
-        tracing::info!(runs_under_way = under_way, "stopping");
+        tracing::info!(message_id = message::STOPPING, runs_under_way = under_way, "stopping");
         for index in 0..self.lanes.len() {
             let error = Error::new(Side::Run, Class::Cancelled, "cancelled: the daemon stopped before the run began");
             self.withdraw(index, &error);

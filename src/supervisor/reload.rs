@@ -17,6 +17,7 @@ use super::{Denied, Done, ReloadEdge, ReloadOutcome, ReloadTrigger, Supervisor};
 use crate::config::{self, Change, Config, Effect, Loaded, SourceName};
 use crate::engine::{Class, Error, Side};
 use crate::history::Actor;
+use crate::telemetry::message;
 
 /// The time that a database has to prove that it can be used: somebody waits for the outcome.
 const PROOF: Duration = Duration::from_secs(10);
@@ -96,17 +97,18 @@ fn log(outcome: &ReloadOutcome) {
     let ReloadOutcome { trigger, actor, generation, hash, .. } = outcome;
     let trigger = trigger.as_str();
     for error in &outcome.errors {
-        tracing::error!(trigger, %actor, "configuration refused: {error}");
+        tracing::error!(message_id = message::RELOAD_REFUSED, trigger, %actor, "configuration refused: {error}");
     }
     if !outcome.success {
-        tracing::warn!(trigger, %actor, generation, hash, "the old configuration stays in effect");
+        tracing::warn!(trigger, %actor, config_generation = generation, hash, "the old configuration stays in effect");
         return;
     }
     let what = if outcome.changes.is_empty() { "read again; nothing has changed" } else { "reloaded" };
     tracing::info!(
+        message_id = message::RELOADED,
         trigger,
         %actor,
-        generation,
+        config_generation = generation,
         hash,
         changed = of(Effect::Hot),
         waits_for_restart = of(Effect::Restart),

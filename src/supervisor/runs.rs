@@ -17,6 +17,7 @@ use crate::config::SourceName;
 use crate::engine::{Class, Error, Levels, RunReport, Settings, Side};
 use crate::history::{Actor, RunRecord, Trigger};
 use crate::schedule::Moment;
+use crate::telemetry::message;
 
 /// The longest interval there is. A run before a weekend without runs gets no larger share of it.
 const LONGEST_GAP: Duration = Duration::from_secs(86_400);
@@ -191,6 +192,7 @@ fn log_end<S>(lane: &mut Lane<S>, active: &Active, report: &RunReport, now: Inst
         let recovered = !dry_run && lane.complaints.over();
         if recovered {
             tracing::info!(
+                message_id = message::SOURCE_BACK,
                 mode,
                 processed,
                 changed,
@@ -218,7 +220,7 @@ fn log_end<S>(lane: &mut Lane<S>, active: &Active, report: &RunReport, now: Inst
     let (side, class) = (error.side, error.class);
     match lane.complaints.heard(&error.to_string(), now) {
         Loudness::Error => {
-            tracing::error!(%side, ?class, mode, processed, changed, duration_ms, "run failed: {side}: {error}")
+            tracing::error!(message_id = message::of_failed_run(error), %side, ?class, mode, processed, changed, duration_ms, "run failed: {side}: {error}")
         }
         Loudness::Repeated(times) => tracing::warn!(%side, ?class, times, "runs still fail: {side}: {error}"),
         Loudness::Silent => tracing::debug!(%side, ?class, %error, "run failed again"),

@@ -6,6 +6,7 @@ use super::intent::Intent;
 use super::outside::Outside;
 use super::{Command, Denied, Done, Supervisor};
 use crate::engine::{Class, Error, Side};
+use crate::telemetry::message;
 
 /// Giving the target back at the end of a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +36,11 @@ impl<O: Outside> Supervisor<O> {
     pub(super) fn stand_by(&mut self, holder: String, now: Instant) {
         let denied = Error::new(Side::Target, Class::Transient, format!("another daemon serves this target: {holder}"));
         if self.link.stand_by(holder, now) {
-            tracing::info!(served_by = self.link.served_by(), "standby: another daemon serves this target");
+            tracing::info!(
+                message_id = message::STANDBY,
+                served_by = self.link.served_by(),
+                "standby: another daemon serves this target"
+            );
         }
         // Operators talk to the other one now; what it was told counts, not what this one knew.
         let before = self.plan();
@@ -50,7 +55,11 @@ impl<O: Outside> Supervisor<O> {
     pub(super) fn lock_lost(&mut self, error: &Error) {
         // If the target is not open, what went wrong has been said already.
         if self.drain_until.is_none() && self.link.is_open() {
-            tracing::warn!(side = "target", "the lock on the target is lost; this daemon asks for it again: {error}");
+            tracing::warn!(
+                message_id = message::TARGET_LOST,
+                side = "target",
+                "the lock on the target is lost; this daemon asks for it again: {error}"
+            );
             self.link.reach.seen(Some(error), self.outside.now());
         }
         self.link.lock_lost(Instant::now());

@@ -227,8 +227,11 @@ async fn a_half_restored_archive_wipes_nothing_and_a_whole_one_goes_on(dialect: 
         assert!(run["success"] == false && braked(&run), "{run}");
         assert_eq!(site.target().await.numbers(DEAD).await[0] - before[0], after_the_first);
     }
+    const HIT: &str = "rbac_sync_brake_hit{source=\"main\"}";
+    assert_eq!(daemon.metric(HIT).await, Some(1.0));
     restore(&mut site).await;
     daemon.status_with("a success", |status| status["last_result"]["success"] == true).await;
+    assert_eq!(daemon.metric(HIT).await, Some(0.0));
     eventually("the rest is restored", CAP, async || site.verdict().await).await;
     assert_eq!(site.target().await.numbers(DEAD).await, before);
     daemon.stop().await;
