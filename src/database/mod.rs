@@ -5,6 +5,7 @@
 //! A new dialect is one more variant here and in [`Dialect`](crate::config::Dialect).
 
 mod cells;
+mod copy;
 mod error;
 mod failure;
 mod mysql;
@@ -17,6 +18,7 @@ mod spelling;
 mod sqlite;
 
 pub use cells::{Cells, Damage};
+pub use copy::Shared;
 pub use error::{Class, Error, Side};
 pub use param::{Param, Value, ValueKind};
 pub use session::{Access, Session};

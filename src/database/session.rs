@@ -10,9 +10,10 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 use tokio::time::timeout;
 
+use super::copy::Parts;
 use super::failure::explain;
 use super::patience::answer;
-use super::{Cells, Class, Damage, Error, Param, Side, mysql, postgres, sqlite};
+use super::{Cells, Class, Damage, Error, Param, Shared, Side, Value, mysql, postgres, sqlite};
 use crate::config::{Dialect, Endpoint};
 
 /// A server that does not finish a login by then counts as down.
@@ -171,6 +172,32 @@ impl Session {
                 Ok(answer(side, &self.endpoint, "writing failed", query.execute(connection)).await?.rows_affected())
             }
         }
+    }
+
+    /// Adds rows to the columns `columns` of `table` by `COPY`, which of the dialects only PostgreSQL has. Behind
+    /// the values of each row stand those that all share.
+    ///
+    /// # Errors
+    /// The statement failed or took too long, or there is no `COPY`.
+    pub async fn copy(
+        &mut self,
+        table: &str,
+        columns: &[&str],
+        rows: &[Vec<Value<'_>>],
+        shared: &[Shared],
+    ) -> Result<(), Error> {
+        let Connection::Postgres(connection) = &mut self.connection else {
+            return Err(Error::new(self.side, Class::Permanent, "only PostgreSQL has COPY"));
+        };
+        let sql = format!("COPY {table} ({}) FROM STDIN (FORMAT BINARY)", columns.join(", "));
+        let copying = async {
+            let mut copy = connection.copy_in_raw(&sql).await?;
+            for part in Parts::new(rows, shared) {
+                copy.send(part).await?;
+            }
+            copy.finish().await
+        };
+        answer(self.side, &self.endpoint, "writing failed", copying).await.map(drop)
     }
 
     /// Runs a statement without parameters and without an answer, such as `BEGIN` or DDL.

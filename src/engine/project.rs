@@ -62,12 +62,12 @@ impl Run<'_> {
         wanted.sort_by_key(|patient| patient.merged_into_fk.is_some());
         let plan = plan(wanted, existing, |patient| patient.source_pk);
         self.uncommitted.patient += plan.counts();
-        let inserted = plan.insert.iter().map(|patient| (ids[&patient.source_pk], patient));
-        let rows: Vec<(i64, &Patient)> = inserted.chain(plan.update.iter().map(|(id, row)| (*id, row))).collect();
-        if !rows.is_empty() {
-            self.target.upsert(&rows).await?;
-            self.target.set_identifiers(&rows).await?;
-        }
+        let inserted: Vec<_> = plan.insert.iter().map(|patient| (ids[&patient.source_pk], patient)).collect();
+        self.target.insert(&inserted).await?;
+        self.target.add_identifiers(&inserted).await?;
+        let updated = by_id(&plan.update);
+        self.target.upsert(&updated).await?;
+        self.target.set_identifiers(&updated).await?;
         Ok(())
     }
 
@@ -119,14 +119,11 @@ impl Run<'_> {
         self.uncommitted.study += plan.counts();
         let first = if plan.insert.is_empty() { 0 } else { self.target.allocate(plan.insert.len()).await? };
         let inserted: Vec<(i64, &Study)> = (first..).zip(&plan.insert).collect();
-        let changed: Vec<(i64, &Study)> =
-            inserted.iter().copied().chain(plan.update.iter().map(|(id, row)| (*id, row))).collect();
-        if !changed.is_empty() {
-            self.target.upsert(&changed).await?;
-        }
+        let updated = by_id(&plan.update);
+        self.target.insert(&inserted).await?;
+        self.target.upsert(&updated).await?;
 
-        let unchanged = plan.unchanged.iter().map(|(id, row)| (*id, row));
-        let all: Vec<(i64, &Study)> = changed.into_iter().chain(unchanged).collect();
+        let all: Vec<(i64, &Study)> = [inserted, updated, by_id(&plan.unchanged)].concat();
         let series = all.iter().flat_map(|&(id, study)| {
             let own = series_of.remove(&study.source_pk).unwrap_or_default();
             own.into_iter().map(move |series| Series { study_fk: id, ..series.row })
@@ -179,11 +176,9 @@ impl Run<'_> {
         let plan = plan(wanted, existing, |series| (series.study_fk, series.series_uid.clone()));
         self.uncommitted.series += plan.counts();
         let first = if plan.insert.is_empty() { 0 } else { self.target.allocate(plan.insert.len()).await? };
-        let inserted = (first..).zip(&plan.insert);
-        let rows: Vec<(i64, &Series)> = inserted.chain(plan.update.iter().map(|(id, row)| (*id, row))).collect();
-        if !rows.is_empty() {
-            self.target.upsert(&rows).await?;
-        }
+        let inserted: Vec<(i64, &Series)> = (first..).zip(&plan.insert).collect();
+        self.target.insert(&inserted).await?;
+        self.target.upsert(&by_id(&plan.update)).await?;
         let absent = plan.absent.into_iter().map(|series| Candidate {
             id: series.id,
             source_pk: series.row.source_pk,
@@ -211,4 +206,8 @@ impl Run<'_> {
         });
         self.studies_gone(gone.collect()).await
     }
+}
+
+fn by_id<T>(rows: &[(i64, T)]) -> Vec<(i64, &T)> {
+    rows.iter().map(|(id, row)| (*id, row)).collect()
 }

@@ -12,6 +12,7 @@ mod schema;
 mod session;
 mod stepwise;
 mod sweeps;
+mod write;
 
 use crate::config::TargetConfig;
 use crate::database::{Access, Error, Inspection, Side, Slot};

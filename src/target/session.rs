@@ -123,7 +123,8 @@ impl TargetSession<'_> {
         self.lease.execute(&sql.into(), params).await
     }
 
-    async fn begin(&mut self) -> Result<(), Error> {
+    /// Begins a transaction that writes, unless one is under way.
+    pub(super) async fn begin(&mut self) -> Result<(), Error> {
         if !self.writing {
             self.lease.begin_write().await?;
             self.writing = true;
