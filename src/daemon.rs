@@ -115,7 +115,11 @@ async fn follow(mut watch: Watch, handle: Handle) {
     let handle = handle.by(Actor::file(), Via::File);
     let mut snapshots = handle.watch();
     loop {
-        watch.beside(&snapshots.borrow_and_update().provenance.companions);
+        let (companions, refused) = {
+            let snapshot = snapshots.borrow_and_update();
+            (snapshot.provenance.companions.clone(), !snapshot.status.config.last_reload_successful)
+        };
+        watch.beside(&companions, refused);
         tokio::select! {
             changed = watch.changed() => {
                 if changed.is_none() {

@@ -1,4 +1,4 @@
-//! The files beside the configuration file that a configuration was made of.
+//! The files that a configuration was made of: the configuration file and those beside it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +13,7 @@ pub(super) fn content(bytes: &[u8]) -> Content {
     Some(Sha256::digest(bytes).into())
 }
 
-/// Files with passwords, tokens, certificates and keys, and the env file, with the content that each had when it was read: what
+/// The configuration file, files with passwords, tokens, certificates and keys, and the env file, with the content that each had when it was read: what
 /// the watch compares with. Never shown: the hash of a password alone would let somebody guess it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Companions(BTreeMap<PathBuf, Content>);

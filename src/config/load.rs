@@ -65,6 +65,7 @@ pub(super) fn understand(bytes: &[u8], path: &Path, environment: &Environment) -
 
     let mut findings = Findings::default();
     findings.absorb(bytes);
+    findings.companions.add(path, bytes);
     for (name, value) in environment.pairs() {
         findings.absorb(name.as_bytes());
         findings.absorb(value.as_bytes());

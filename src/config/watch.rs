@@ -42,7 +42,16 @@ const LINKS: usize = 16;
 #[derive(Debug)]
 pub struct Watch {
     changed: mpsc::Receiver<()>,
-    companions: watch::Sender<Companions>,
+    in_effect: watch::Sender<InEffect>,
+}
+
+/// What the daemon has made of the files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct InEffect {
+    /// The files behind the configuration in effect, as they were read.
+    companions: Companions,
+    /// The latest reload was refused: the files hold, or held, something else.
+    refused: bool,
 }
 
 impl Watch {
@@ -52,13 +61,15 @@ impl Watch {
         self.changed.recv().await
     }
 
-    /// Watches these files too, instead of those before. A file that no longer has the content that it
-    /// was loaded with counts as changed.
-    pub fn beside(&self, companions: &Companions) {
-        self.companions.send_if_modified(|known| {
-            let differs = known != companions;
+    /// Watches these files too, instead of those before; to be told after each reload, whoever asked for it.
+    /// What the watch saw last may be older than what that reload read, so the files are looked at again. They
+    /// have changed if they are not as the configuration in effect was read, or, after a refused reload, if they
+    /// are as it was again.
+    pub fn beside(&self, companions: &Companions, refused: bool) {
+        self.in_effect.send_if_modified(|known| {
+            let differs = known.companions != *companions || known.refused != refused;
             if differs {
-                known.clone_from(companions);
+                *known = InEffect { companions: companions.clone(), refused };
             }
             differs
         });
@@ -79,7 +90,7 @@ fn watch_at(path: &Path, pace: Pace) -> Watch {
     let (hint, hints) = mpsc::channel(1);
     let mut sight = Sight::new(path, hint);
     let mut seen = BTreeMap::new();
-    sight.look(&Companions::default(), &mut seen);
+    sight.look(&InEffect::default(), false, &mut seen);
     // The log may not be set up yet: the next look says again what is wrong.
     sight.complained = false;
     start(sight, seen, hints, pace)
@@ -87,9 +98,9 @@ fn watch_at(path: &Path, pace: Pace) -> Watch {
 
 fn start(sight: Sight, seen: Seen, hints: mpsc::Receiver<()>, pace: Pace) -> Watch {
     let (changed, receiver) = mpsc::channel(1);
-    let (companions, wanted) = watch::channel(Companions::default());
+    let (in_effect, wanted) = watch::channel(InEffect::default());
     tokio::spawn(follow(sight, seen, hints, wanted, changed, pace));
-    Watch { changed: receiver, companions }
+    Watch { changed: receiver, in_effect }
 }
 
 /// What each file held at the last look.
@@ -99,20 +110,21 @@ async fn follow(
     mut sight: Sight,
     mut seen: Seen,
     mut hints: mpsc::Receiver<()>,
-    mut wanted: watch::Receiver<Companions>,
+    mut wanted: watch::Receiver<InEffect>,
     changed: mpsc::Sender<()>,
     pace: Pace,
 ) {
     loop {
+        let mut reloaded = false;
         tokio::select! {
             () = changed.closed() => return,
             Some(()) = hints.recv() => settle(&mut hints, pace).await,
-            Ok(()) = wanted.changed() => {}
+            Ok(()) = wanted.changed() => reloaded = true,
             () = sleep(pace.poll) => {}
         }
-        let companions = wanted.borrow_and_update().clone();
+        let in_effect = wanted.borrow_and_update().clone();
         let looked = tokio::task::spawn_blocking(move || {
-            let news = sight.look(&companions, &mut seen);
+            let news = sight.look(&in_effect, reloaded, &mut seen);
             (sight, seen, news)
         });
         let news;
@@ -156,11 +168,12 @@ impl Sight {
         Self { path, folders: BTreeSet::new(), watcher: None, hint, complained: false }
     }
 
-    /// Whether any file differs from what was seen, which then is what it holds now. Arms the watches
-    /// before it reads: a change in between leaves a hint.
-    fn look(&mut self, companions: &Companions, seen: &mut Seen) -> bool {
-        let paths: Vec<PathBuf> =
-            [&self.path].into_iter().chain(companions.iter().map(|(path, _)| path)).cloned().collect();
+    /// Whether a reload is due. Arms the watches before it reads: a change in between leaves a hint.
+    /// `reloaded`: this is the first look after a reload.
+    fn look(&mut self, in_effect: &InEffect, reloaded: bool, seen: &mut Seen) -> bool {
+        let InEffect { companions, refused } = in_effect;
+        let loaded: BTreeMap<&PathBuf, Content> = companions.iter().collect();
+        let paths: BTreeSet<PathBuf> = [&self.path].into_iter().chain(loaded.keys().copied()).cloned().collect();
         match self.arm(&paths) {
             Ok(()) => self.complained = false,
             Err(error) if !self.complained => {
@@ -169,22 +182,23 @@ impl Sight {
             }
             Err(_) => {}
         }
-        let before = std::mem::take(seen);
-        let mut news = false;
-        for path in paths {
+        let read = |path: PathBuf| {
             let now = read_small(&path, FILE_LIMIT).ok().and_then(|(bytes, _)| content(&bytes));
-            // A file that was not watched until now is measured against what was loaded of it.
-            let loaded = || companions.iter().find(|(known, _)| **known == path).map(|(_, loaded)| loaded);
-            let known = before.get(&path).copied().or_else(loaded);
-            news |= known.is_some_and(|known| known != now);
-            seen.insert(path, now);
-        }
-        news
+            (path, now)
+        };
+        let now: Seen = paths.into_iter().map(read).collect();
+        let before = std::mem::replace(seen, now);
+        // A file that was not watched until now is measured against what was loaded of it.
+        let known = |path| before.get(path).or_else(|| loaded.get(path));
+        let changed = seen.iter().any(|(path, now)| known(path).is_some_and(|known| known != now));
+        let differs = || loaded.iter().any(|(path, loaded)| seen.get(*path) != Some(loaded));
+        let is_back = *refused && !loaded.is_empty() && !differs();
+        changed || is_back || (reloaded && !refused && differs())
     }
 
     /// Watches the folders that matter now. Watching a folder that is watched already is harmless, and
     /// the only way to be sure that the one of this name is.
-    fn arm(&mut self, paths: &[PathBuf]) -> notify::Result<()> {
+    fn arm(&mut self, paths: &BTreeSet<PathBuf>) -> notify::Result<()> {
         let mut watcher = match self.watcher.take() {
             Some(watcher) => watcher,
             None => {

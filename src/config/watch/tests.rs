@@ -182,7 +182,7 @@ async fn the_poll_alone_finds_a_change() {
     let (_keep, hints) = mpsc::channel(1);
     let (deaf, _) = mpsc::channel(1);
     let (mut sight, mut seen) = (Sight::new(&path, deaf), Seen::new());
-    sight.look(&Companions::default(), &mut seen);
+    sight.look(&InEffect::default(), false, &mut seen);
     let mut receiver = start(sight, seen, hints, Pace { poll: Duration::from_millis(50), ..PACE });
     for content in ["first", "second"] {
         fs::write(&path, content).unwrap();
@@ -245,7 +245,7 @@ async fn ends_when_the_receiver_is_dropped() {
     let path = plain(folder.path());
     let (changed, receiver) = mpsc::channel(1);
     let (hint, hints) = mpsc::channel(1);
-    let (_companions, wanted) = watch::channel(Companions::default());
+    let (_companions, wanted) = watch::channel(InEffect::default());
     let task = tokio::spawn(follow(Sight::new(&path, hint), Seen::new(), hints, wanted, changed, EVENTS_ONLY));
     drop(receiver);
     timeout(CAP, task).await.expect("the task ends").unwrap();
@@ -266,13 +266,13 @@ async fn files_beside_it_are_watched_while_the_configuration_names_them() {
     let (path, secret) = (plain(&etc), secrets.join("password"));
     fs::write(&secret, "first").unwrap();
     let mut receiver = watch_at(&path, EVENTS_ONLY);
-    receiver.beside(&companions(&[(&secret, "first")]));
+    receiver.beside(&companions(&[(&secret, "first")]), false);
     stays_silent(&mut receiver).await;
     for content in ["second", "third"] {
         rename_over(&secret, content);
         changes(&mut receiver).await;
     }
-    receiver.beside(&Companions::default());
+    receiver.beside(&Companions::default(), false);
     stays_silent(&mut receiver).await;
     rename_over(&secret, "fourth");
     stays_silent(&mut receiver).await;
@@ -286,7 +286,7 @@ async fn a_file_beside_it_that_changed_before_it_was_watched_counts_as_changed()
     let (path, secret) = (plain(folder.path()), folder.path().join("password"));
     fs::write(&secret, "rotated").unwrap();
     let mut receiver = watch_at(&path, EVENTS_ONLY);
-    receiver.beside(&companions(&[(&secret, "as loaded")]));
+    receiver.beside(&companions(&[(&secret, "as loaded")]), false);
     changes(&mut receiver).await;
 }
 
@@ -296,10 +296,45 @@ async fn a_folder_that_cannot_be_watched_leaves_the_others() {
     let path = plain(folder.path());
     let mut receiver = watch_at(&path, EVENTS_ONLY);
     // inotify has no watches for what is not a folder of a real file system's tree.
-    receiver.beside(&companions(&[(Path::new("/proc/self/fd/none/password"), "")]));
+    receiver.beside(&companions(&[(Path::new("/proc/self/fd/none/password"), "")]), false);
     while timeout(SILENCE, receiver.changed()).await.is_ok() {}
     for content in ["first", "second"] {
         rename_over(&path, content);
         changes(&mut receiver).await;
     }
+}
+
+/// A reload that somebody else asked for may read what the watch never saw.
+#[tokio::test]
+async fn a_file_that_changed_and_changed_back_around_a_reload_is_read_again() {
+    let folder = TempDir::new().unwrap();
+    let path = plain(folder.path());
+    let good = fs::read_to_string(&path).unwrap();
+    let mut receiver = watch_at(&path, EVENTS_ONLY);
+    receiver.beside(&companions(&[(&path, &good)]), false);
+    stays_silent(&mut receiver).await;
+
+    receiver.beside(&companions(&[(&path, &good)]), true);
+    changes(&mut receiver).await;
+    receiver.beside(&companions(&[(&path, &good)]), false);
+    stays_silent(&mut receiver).await;
+
+    receiver.beside(&companions(&[(&path, "accepted, and replaced since")]), false);
+    changes(&mut receiver).await;
+    stays_silent(&mut receiver).await;
+}
+
+#[tokio::test]
+async fn a_file_that_stays_bad_is_read_once() {
+    let folder = TempDir::new().unwrap();
+    let path = plain(folder.path());
+    let good = fs::read_to_string(&path).unwrap();
+    let mut receiver = watch_at(&path, EVENTS_ONLY);
+    receiver.beside(&companions(&[(&path, &good)]), false);
+    rename_over(&path, "bad");
+    changes(&mut receiver).await;
+    receiver.beside(&companions(&[(&path, &good)]), true);
+    stays_silent(&mut receiver).await;
+    rename_over(&path, &good);
+    changes(&mut receiver).await;
 }
