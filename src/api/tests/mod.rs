@@ -1,0 +1,10 @@
+//! The API over real loopback TCP and a real Unix socket, against a supervisor that does as told.
+
+mod admittance;
+mod clients;
+mod listening;
+mod orders;
+mod reads;
+mod refusals;
+mod runs;
+mod server;
