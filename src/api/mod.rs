@@ -14,6 +14,7 @@ mod handlers;
 mod health;
 mod input;
 mod listen;
+mod openapi;
 pub mod problem;
 mod router;
 mod serve;

@@ -48,6 +48,7 @@ pub(super) enum Route<'a> {
     Metrics,
     Config,
     Reload,
+    Openapi,
 }
 
 impl<'a> Route<'a> {
@@ -70,6 +71,7 @@ impl<'a> Route<'a> {
             (Some("metrics"), None, ..) => Self::Metrics,
             (Some("config"), None, ..) => Self::Config,
             (Some("config"), Some("reload"), None, _) => Self::Reload,
+            (Some("openapi.json"), None, ..) => Self::Openapi,
             _ => return None,
         })
     }
@@ -91,8 +93,29 @@ impl<'a> Route<'a> {
             Self::Metrics => "/metrics",
             Self::Config => "/config",
             Self::Reload => "/config/reload",
+            Self::Openapi => "/openapi.json",
         }
     }
+
+    /// All of them.
+    #[cfg(test)]
+    pub(super) const ALL: [Route<'static>; 15] = [
+        Route::Status,
+        Route::Run,
+        Route::RunById("{id}"),
+        Route::Cancel,
+        Route::Schedule,
+        Route::Pause,
+        Route::Resume,
+        Route::History,
+        Route::Health,
+        Route::Live,
+        Route::Ready,
+        Route::Metrics,
+        Route::Config,
+        Route::Reload,
+        Route::Openapi,
+    ];
 
     /// The value of `Allow`.
     pub(super) fn allow(self) -> &'static str {
@@ -104,7 +127,7 @@ impl<'a> Route<'a> {
     }
 
     /// The one query key that the route takes with this method.
-    fn query_key(self, method: &Method) -> Option<&'static str> {
+    pub(super) fn query_key(self, method: &Method) -> Option<&'static str> {
         match self {
             Self::Run | Self::RunById(_) => Some("wait"),
             Self::History if method != Method::POST => Some("limit"),
@@ -167,6 +190,7 @@ async fn dispatch(
         (Route::Metrics, _) => handlers::metrics(&call),
         (Route::Config, _) => handlers::config(&call),
         (Route::Reload, _) => handlers::reload(&call).await,
+        (Route::Openapi, _) => handlers::openapi(),
     }
 }
 
@@ -189,11 +213,14 @@ mod tests {
 
     #[test]
     fn a_pattern_is_the_path_of_its_route() {
-        for pattern in ["/sync/run", "/sync/cancel", "/sync/schedule", "/sync/pause", "/sync/resume", "/sync/history"] {
-            assert_eq!(Route::of(pattern).map(Route::pattern), Some(pattern));
+        for route in Route::ALL {
+            assert_eq!(Route::of(route.pattern()), Some(route));
         }
-        for pattern in ["/health", "/health/live", "/health/ready", "/metrics", "/config", "/config/reload"] {
-            assert_eq!(Route::of(pattern).map(Route::pattern), Some(pattern));
-        }
+    }
+
+    #[test]
+    fn the_list_of_all_routes_has_each_pattern() {
+        let source = include_str!("router.rs").split("mod tests").next().expect("the code before the tests");
+        assert_eq!(Route::ALL.len(), source.matches("=> \"/").count());
     }
 }

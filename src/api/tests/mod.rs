@@ -2,7 +2,9 @@
 
 mod admittance;
 mod clients;
+mod contract;
 mod listening;
+mod openapi;
 mod orders;
 mod reads;
 mod refusals;

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::contract;
 use crate::api::serve::{Limits, serve_within};
 use crate::api::testing::{Supervisor, snapshot};
 use crate::api::{App, Listener};
@@ -122,10 +123,14 @@ impl Reply {
     }
 }
 
+/// One request and its reply, which must be one that the OpenAPI document promises.
 pub(super) async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, text: &str) -> Reply {
     // The server may answer and close before it has read all: then the answer counts.
     let _ = stream.write_all(text.as_bytes()).await;
-    Reply::parse(&read_all(stream).await)
+    let reply = Reply::parse(&read_all(stream).await);
+    let mut words = text.split(' ');
+    contract::check(words.next().expect("a method"), words.next().expect("a target"), &reply);
+    reply
 }
 
 pub(super) async fn read_all(mut stream: impl AsyncRead + Unpin) -> String {
