@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderMap};
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use super::problem::{Kind, Problem};
@@ -75,7 +76,7 @@ pub(super) fn run(body: &[u8]) -> Result<RunBody, Problem> {
 pub(super) fn schedule(body: &[u8]) -> Result<ScheduleBody, Problem> {
     let fields = Fields::parse(body, &["interval_sec"])?;
     let value = fields.get("interval_sec").ok_or_else(|| Problem::new(Kind::Malformed, "interval_sec is missing"))?;
-    let interval_sec = value.as_u64().filter(|seconds| (1..=INTERVAL_LIMIT).contains(seconds));
+    let interval_sec = whole(value).filter(|seconds| (1..=INTERVAL_LIMIT).contains(seconds));
     let interval_sec =
         interval_sec.ok_or_else(|| out_of_range("interval_sec is a whole number of seconds from 1 to 86400"))?;
     Ok(ScheduleBody { interval_sec })
@@ -92,7 +93,7 @@ pub(super) fn pause(body: &[u8]) -> Result<PauseRequest, Problem> {
     let time = match fields.get("for") {
         None => None,
         Some(Value::String(text)) => Some(duration(text).ok_or_else(bad)?),
-        Some(value) => Some(Duration::from_secs(value.as_u64().ok_or_else(bad)?)),
+        Some(value) => Some(Duration::from_secs(whole(value).ok_or_else(bad)?)),
     };
     if time.is_some_and(|time| time.is_zero() || time > PAUSE_LIMIT) {
         return Err(bad());
@@ -118,6 +119,15 @@ pub fn duration(text: &str) -> Option<Duration> {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
         Err(_) => humantime::parse_duration(text).ok(),
     }
+}
+
+/// A whole number however it is written: to JSON `30`, `30.0` and `3e1` are the same.
+fn whole(value: &Value) -> Option<u64> {
+    /// Up to here every whole number is one that a float can hold.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    value
+        .as_u64()
+        .or_else(|| value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=EXACT).contains(n)).map(|n| n as u64))
 }
 
 fn out_of_range(detail: &str) -> Problem {
@@ -184,16 +194,22 @@ impl<'a> Query<'a> {
     /// `wait=30s`.
     pub(super) fn wait(&self) -> Result<Option<Duration>, Problem> {
         let Some(text) = self.0 else { return Ok(None) };
-        let time = duration(text).ok_or_else(|| Problem::new(Kind::Malformed, "wait is a time such as 30s"))?;
+        let time =
+            duration(&decoded(text)).ok_or_else(|| Problem::new(Kind::Malformed, "wait is a time such as 30s"))?;
         Ok(Some(time.min(WAIT_LIMIT)))
     }
 
     /// `limit=20`.
     pub(super) fn limit(&self) -> Result<usize, Problem> {
         let Some(text) = self.0 else { return Ok(20) };
-        let limit = text.parse().ok().filter(|limit| (1..=1000).contains(limit));
+        let limit = decoded(text).parse().ok().filter(|limit| (1..=1000).contains(limit));
         limit.ok_or_else(|| Problem::new(Kind::Malformed, "limit is a number from 1 to 1000"))
     }
+}
+
+/// A value of a query as the client meant it: forms send a blank as `+`, others as `%20`.
+fn decoded(text: &str) -> String {
+    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -235,12 +251,14 @@ mod tests {
 
     #[test]
     fn refuses_an_interval_out_of_range() {
-        for value in ["0", "-1", "\"30\"", "1.5", "30.0", "86401", "1e3", "true", "[]", "99999999999999999999"] {
+        for value in ["0", "-1", "\"30\"", "1.5", "86401", "1e5", "1e300", "-0.0", "true", "[]", "99999999999999999999"]
+        {
             let body = format!("{{\"interval_sec\":{value}}}");
             assert_eq!(kind(schedule(body.as_bytes())), Kind::OutOfRange, "{value}");
         }
         assert_eq!(schedule(b"{\"interval_sec\":1}").expect("lowest").interval_sec, 1);
         assert_eq!(schedule(b"{\"interval_sec\":86400}").expect("highest").interval_sec, 86_400);
+        assert_eq!(schedule(b"{\"interval_sec\":30.0}").expect("whole").interval_sec, 30);
     }
 
     #[test]
@@ -267,13 +285,16 @@ mod tests {
         let wait = |text| Query::parse(Some(text), Some("wait")).and_then(|query| query.wait());
         assert_eq!(wait("wait=30s").expect("valid"), Some(Duration::from_secs(30)));
         assert_eq!(wait("wait=5h").expect("capped"), Some(WAIT_LIMIT));
+        for text in ["wait=1m+30s", "wait=1m%2030s", "wait=%39%30"] {
+            assert_eq!(wait(text).expect("encoded"), Some(Duration::from_secs(90)), "{text}");
+        }
         for text in ["wait=x", "wait", "wait=1s&wait=2s", "limit=2", "wait=30s&x=1"] {
             assert_eq!(kind(wait(text)), Kind::Malformed, "{text}");
         }
         let limit = |text| Query::parse(Some(text), Some("limit")).and_then(|query| query.limit());
         assert_eq!(limit("").expect("default"), 20);
         assert_eq!(limit("limit=1000").expect("highest"), 1000);
-        for text in ["limit=0", "limit=1001", "limit=-1", "limit=%32"] {
+        for text in ["limit=0", "limit=1001", "limit=-1", "limit=%ff", "limit=%3"] {
             assert_eq!(kind(limit(text)), Kind::Malformed, "{text}");
         }
     }

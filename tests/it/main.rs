@@ -28,6 +28,7 @@ mod listeners;
 mod mariadb;
 mod merges;
 mod neighbours;
+mod openapi;
 mod outage;
 mod privacy;
 mod refusals;
