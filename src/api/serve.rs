@@ -69,7 +69,7 @@ pub(super) async fn serve_within(listener: Listener, app: App, stop: Cancellatio
 }
 
 /// A listener of either kind.
-trait Accept {
+pub(super) trait Accept {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
@@ -94,7 +94,7 @@ impl Accept for UnixListener {
     }
 }
 
-async fn accept_loop(listener: impl Accept, app: App, stop: CancellationToken, limits: Limits) {
+pub(super) async fn accept_loop(listener: impl Accept, app: App, stop: CancellationToken, limits: Limits) {
     let slots = Arc::new(Semaphore::new(limits.connections));
     let front = Front { app, stop: stop.clone(), waits: Arc::new(Semaphore::new(limits.waits)) };
     let graceful = GracefulShutdown::new();

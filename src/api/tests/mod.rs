@@ -3,6 +3,7 @@
 mod admittance;
 mod clients;
 mod contract;
+mod fuzz;
 mod listening;
 mod openapi;
 mod orders;
