@@ -4,38 +4,19 @@
 //! comes back. It goes on for two seconds, or for as many as `RBAC_SYNC_FUZZ_SECONDS` says; the numbers of
 //! `RBAC_SYNC_FUZZ_SEED` repeat from the start.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-use tokio::sync::{Mutex, mpsc};
-use tokio_util::sync::CancellationToken;
 
+use super::memory::InMemory;
 use super::server::configure;
+use crate::api::App;
 use crate::api::problem::Kind;
-use crate::api::serve::{Accept, Limits, accept_loop};
 use crate::api::testing::{Supervisor, snapshot};
-use crate::api::{App, Peer};
 use crate::config::HttpConfig;
-
-/// A listener of streams in memory; every second one counts as TCP.
-struct InMemory(Mutex<(u64, mpsc::Receiver<DuplexStream>)>);
-
-impl Accept for InMemory {
-    type Stream = DuplexStream;
-
-    async fn next(&self) -> std::io::Result<(Self::Stream, Peer)> {
-        let mut streams = self.0.lock().await;
-        let Some(stream) = streams.1.recv().await else { std::future::pending().await };
-        streams.0 += 1;
-        let tcp = Peer::Tcp { remote: IpAddr::V4(Ipv4Addr::LOCALHOST) };
-        Ok((stream, if streams.0.is_multiple_of(2) { tcp } else { Peer::Unix }))
-    }
-}
 
 /// Rounds before the supervisor is a new one: its runs pile up.
 const ROUNDS: u64 = 100;
@@ -57,20 +38,16 @@ fn whatever_bytes_come_the_answers_are_those_of_the_document() {
             let mut snapshot = snapshot();
             configure(&mut snapshot, Some(HttpConfig { listen: ([127, 0, 0, 1], 0).into(), token: None }));
             let (supervisor, app) = Supervisor::start(snapshot);
-            let (streams, queue) = mpsc::channel(1);
-            let stop = CancellationToken::new();
-            let listener = InMemory(Mutex::new((0, queue)));
-            let serving = tokio::spawn(accept_loop(listener, app.clone(), stop.clone(), Limits::default()));
+            let server = InMemory::serve(app.clone());
             for _ in 0..ROUNDS {
                 let bytes = message(&mut random);
-                let answer = exchange(&streams, &bytes, random.random_bool(0.8)).await;
+                let answer = server.exchange(&bytes, random.random_bool(0.8)).await;
                 let context = || format!("seed {seed}, round {rounds}: {}", bytes.escape_ascii());
                 answers += judge(&answer).unwrap_or_else(|wrong| panic!("{wrong}\n{}", context()));
-                assert!(!serving.is_finished() && is_alive(&app), "{}", context());
+                assert!(server.is_serving() && is_alive(&app), "{}", context());
                 rounds += 1;
             }
-            stop.cancel();
-            serving.await.expect("no panic");
+            server.end().await;
             supervisor.stop().await;
         });
     }
@@ -80,24 +57,6 @@ fn whatever_bytes_come_the_answers_are_those_of_the_document() {
 
 fn is_alive(app: &App) -> bool {
     app.handle.watch().has_changed().is_ok()
-}
-
-/// Sends the bytes, then closes its half or stays silent, and reads to the end.
-async fn exchange(streams: &mpsc::Sender<DuplexStream>, bytes: &[u8], close: bool) -> Vec<u8> {
-    let (mut ours, theirs) = duplex(1024);
-    streams.send(theirs).await.expect("the listener lives");
-    let (mut reading, mut writing) = tokio::io::split(&mut ours);
-    let mut answer = Vec::new();
-    let write = async {
-        // The server may end the connection before it has read all.
-        let _ = writing.write_all(bytes).await;
-        if close {
-            let _ = writing.shutdown().await;
-        }
-    };
-    let (_, end) = tokio::join!(write, reading.read_to_end(&mut answer));
-    end.expect("a stream in memory ends cleanly");
-    answer
 }
 
 const REQUESTS: [&str; 14] = [

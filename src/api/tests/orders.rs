@@ -14,10 +14,9 @@ async fn schedule_pause_and_reload_change_and_answer() {
     let reload = server.post("/config/reload", "").await;
     assert_eq!((reload.status, &reload.json()["changed"]), (200, &json!(["schedule.interval"])));
     let paused = server.post("/sync/pause", "{\"reason\":\"upgrade\",\"for\":\"2h\"}").await;
-    insta::assert_snapshot!("pause", paused.body.trim());
+    assert_eq!((paused.status, &paused.json()["pause"]["reason"]), (200, &json!("upgrade")));
     let refused = server.post("/config/reload", "{}").await;
     is(&refused, 422, "configuration-refused");
-    insta::assert_snapshot!("reload_refused", refused.body.trim());
     let resumed = server.post("/sync/resume", "").await;
     assert_eq!((resumed.status, resumed.json()), (200, json!({"paused": false, "pause": null})));
     server.end().await;

