@@ -28,7 +28,7 @@ const PAUSE_LIMIT: Duration = Duration::from_secs(366 * 86_400);
 const REASON_LIMIT: usize = 500;
 
 /// Reads the whole body.
-pub(super) async fn body(headers: &HeaderMap, body: Incoming) -> Result<Bytes, Problem> {
+pub(super) async fn body(headers: &HeaderMap, body: &mut Incoming) -> Result<Bytes, Problem> {
     let too_large = || Problem::new(Kind::BodyTooLarge, format!("a body has at most {BODY_LIMIT} bytes"));
     if body.size_hint().lower() > BODY_LIMIT as u64 {
         return Err(too_large());

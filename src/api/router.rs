@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CACHE_CONTROL, CONNECTION, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 use tokio::sync::Semaphore;
@@ -139,9 +139,9 @@ impl<'a> Route<'a> {
 /// Answers one request and counts it.
 pub(super) async fn answer(front: Front, peer: Peer, request: Request<Incoming>) -> Reply {
     let started = Instant::now();
-    let (head, body) = request.into_parts();
+    let (head, mut body) = request.into_parts();
     let route = Route::of(head.uri.path());
-    let mut reply = dispatch(&front, peer, route, &head, body).await.unwrap_or_else(|problem| {
+    let mut reply = dispatch(&front, peer, route, &head, &mut body).await.unwrap_or_else(|problem| {
         if matches!(problem.kind.status().as_u16(), 401 | 403 | 409 | 503) {
             front.app.metrics.api_denied(problem.kind.name());
         }
@@ -149,6 +149,11 @@ pub(super) async fn answer(front: Front, peer: Peer, request: Request<Incoming>)
     });
     reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if !body.is_end_stream() {
+        // What nobody has read stands before the next request. Without this the connection would stay open
+        // and unread for ever.
+        reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     let (listener, pattern, code) = (peer.listener(), route.map_or("unknown", Route::pattern), reply.status().as_u16());
     front.app.metrics.api_request(listener, pattern, code);
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -161,7 +166,7 @@ async fn dispatch(
     peer: Peer,
     route: Option<Route<'_>>,
     head: &Parts,
-    body: Incoming,
+    body: &mut Incoming,
 ) -> Result<Reply, Problem> {
     let snapshot = front.app.handle.snapshot();
     guard::check(head, peer, snapshot.config.http.as_ref(), route == Some(Route::Live))?;

@@ -150,3 +150,19 @@ async fn stopping_ends_waits_and_cuts_what_does_not_end() {
     read_all(half).await;
     assert!(!path.exists(), "our socket file is gone");
 }
+
+/// A body that no route takes is not read, so the connection can only end.
+#[tokio::test]
+async fn a_body_that_nobody_reads_ends_its_connection() {
+    let server = Server::start().await;
+    for request in ["GET /sync/status", "GET /nope", "POST /nope", "POST /health"] {
+        for body in ["Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", "Content-Length: 90000\r\n\r\n{"] {
+            let mut stream = server.tcp().await;
+            let text = format!("{request} HTTP/1.1\r\nHost: localhost\r\n{body}");
+            stream.write_all(text.as_bytes()).await.expect("sent");
+            let reply = Reply::parse(&read_all(stream).await);
+            assert!(reply.head.contains("connection: close"), "{text}: {reply:?}");
+        }
+    }
+    server.end().await;
+}

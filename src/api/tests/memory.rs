@@ -2,6 +2,7 @@
 //! is over at once then.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::{Mutex, mpsc};
@@ -10,6 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::serve::{Accept, Limits, accept_loop};
 use crate::api::{App, Peer};
+
+/// A connection that is open after this time, which costs none, stays open for ever: the longest wait for a run
+/// is an hour, and there are a hundred requests in one message at the most.
+const LONGEST: Duration = Duration::from_secs(10 * 24 * 3600);
 
 /// The server's end: the number of connections so far, of which every second one counts as TCP.
 struct Streams(Mutex<(u64, mpsc::Receiver<DuplexStream>)>);
@@ -55,7 +60,9 @@ impl InMemory {
                 let _ = writing.shutdown().await;
             }
         };
-        let ((), end) = tokio::join!(write, reading.read_to_end(&mut answer));
+        let talk = async { tokio::join!(write, reading.read_to_end(&mut answer)) };
+        let end = tokio::time::timeout(LONGEST, talk).await;
+        let ((), end) = end.unwrap_or_else(|_| panic!("the server never ends it: {}", bytes.escape_ascii()));
         end.expect("a stream in memory ends cleanly");
         answer
     }

@@ -76,6 +76,21 @@ fn has_every_problem_under_its_status() {
 }
 
 #[test]
+fn the_manual_has_every_route_and_every_problem() {
+    let manual = include_str!("../../../man/rbac-sync.8");
+    for kind in Kind::ALL {
+        let item = format!(".It Li {} No ({})\n", kind.name(), kind.status().as_u16());
+        assert!(manual.contains(&item), "the manual lacks {item}");
+    }
+    for (path, method, _) in operations().into_iter().filter(|(_, method, _)| method != "HEAD") {
+        let item = format!("{method} {}", path.replace("{id}", "ID"));
+        let is_there = |line: &str| line.strip_prefix(&item).is_some_and(|rest| !rest.starts_with(['/', '-']));
+        let mut lines = manual.lines().map(|line| line.trim_start_matches(".It Li ").trim_start_matches(".Ql "));
+        assert!(lines.any(is_there) || manual.contains(&format!(" {item}")), "the manual lacks {item}");
+    }
+}
+
+#[test]
 fn has_valid_schemas_and_examples_and_no_dangling_reference() {
     let schemas = DOCUMENT["components"]["schemas"].as_object().expect("schemas");
     for (name, schema) in schemas {
