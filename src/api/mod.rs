@@ -10,6 +10,7 @@
 //! ```
 
 mod guard;
+mod guests;
 mod handlers;
 mod health;
 mod input;

@@ -12,6 +12,7 @@ use hyper::{Method, Request, Response};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::guests::Guest;
 use super::handlers::{self, Call};
 use super::input::{self, Query};
 use super::problem::{Kind, Problem};
@@ -137,11 +138,11 @@ impl<'a> Route<'a> {
 }
 
 /// Answers one request and counts it.
-pub(super) async fn answer(front: Front, peer: Peer, request: Request<Incoming>) -> Reply {
+pub(super) async fn answer(front: Front, guest: Arc<Guest>, peer: Peer, request: Request<Incoming>) -> Reply {
     let started = Instant::now();
     let (head, mut body) = request.into_parts();
     let route = Route::of(head.uri.path());
-    let mut reply = dispatch(&front, peer, route, &head, &mut body).await.unwrap_or_else(|problem| {
+    let mut reply = dispatch(&front, &guest, peer, route, &head, &mut body).await.unwrap_or_else(|problem| {
         if matches!(problem.kind.status().as_u16(), 401 | 403 | 409 | 503) {
             front.app.metrics.api_denied(problem.kind.name());
         }
@@ -163,6 +164,7 @@ pub(super) async fn answer(front: Front, peer: Peer, request: Request<Incoming>)
 
 async fn dispatch(
     front: &Front,
+    guest: &Guest,
     peer: Peer,
     route: Option<Route<'_>>,
     head: &Parts,
@@ -177,6 +179,7 @@ async fn dispatch(
     }
     let query = Query::parse(head.uri.query(), route.query_key(method))?;
     let body = if method == Method::GET { Bytes::new() } else { input::body(&head.headers, body).await? };
+    let _served = guest.served();
     let call = Call { front, peer, snapshot: &snapshot, query, body };
     match (route, method.as_str()) {
         (Route::Status, _) => handlers::status(&call),

@@ -13,10 +13,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::guests::{Guest, Guests};
 use super::listen::{Bound, Listener};
 use super::router::{self, Front};
 use super::stall::WriteStall;
@@ -25,7 +26,7 @@ use super::{App, Peer};
 /// What a listener allows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Connections at a time; past it new ones are closed.
+    /// Connections at a time; past it an idle one makes room for a new one, or the new one is closed.
     pub(super) connections: usize,
     /// Requests at a time that wait for a run.
     pub(super) waits: usize,
@@ -96,7 +97,9 @@ impl Accept for UnixListener {
 
 pub(super) async fn accept_loop(listener: impl Accept, app: App, stop: CancellationToken, limits: Limits) {
     let slots = Arc::new(Semaphore::new(limits.connections));
-    let front = Front { app, stop: stop.clone(), waits: Arc::new(Semaphore::new(limits.waits)) };
+    let guests = Arc::new(Guests::default());
+    let waits = Arc::new(Semaphore::new(limits.waits));
+    let front = Front { app, stop: stop.clone(), waits };
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut failing = false;
@@ -109,13 +112,27 @@ pub(super) async fn accept_loop(listener: impl Accept, app: App, stop: Cancellat
         match accepted {
             Ok((stream, peer)) => {
                 failing = false;
-                match slots.clone().try_acquire_owned() {
-                    Ok(slot) => {
-                        let connection = connection(stream, peer, &front, limits, &graceful, slot);
-                        connections.spawn(connection);
-                    }
-                    Err(_) => front.app.metrics.api_denied("connections"),
+                let slot = slots.clone().try_acquire_owned().ok();
+                if slot.is_none() && !guests.make_room() {
+                    front.app.metrics.api_denied("connections");
+                    continue;
                 }
+                let (guest, metrics, slots) = (guests.enter(), front.app.metrics.clone(), slots.clone());
+                let connection = connection(stream, peer, &front, &guest, limits, &graceful);
+                let conversation = async move {
+                    // The one that makes room is about to end.
+                    let _slot = match slot {
+                        Some(slot) => Ok(slot),
+                        None => slots.acquire_owned().await,
+                    };
+                    connection.await;
+                };
+                connections.spawn(async move {
+                    tokio::select! {
+                        () = guest.asked_to_leave() => metrics.api_denied("evicted"),
+                        () = conversation => {}
+                    }
+                });
             }
             Err(error) => {
                 if !failing {
@@ -138,17 +155,17 @@ fn connection<S>(
     stream: S,
     peer: Peer,
     front: &Front,
+    guest: &Arc<Guest>,
     limits: Limits,
     graceful: &GracefulShutdown,
-    slot: OwnedSemaphorePermit,
 ) -> impl Future<Output = ()> + Send + use<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let metrics = front.app.metrics.clone();
-    let front = front.clone();
+    let (front, guest) = (front.clone(), guest.clone());
     let service = service_fn(move |request| {
-        let answer = router::answer(front.clone(), peer, request);
+        let answer = router::answer(front.clone(), guest.clone(), peer, request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let connection = http1::Builder::new()
@@ -159,7 +176,6 @@ where
         .serve_connection(TokioIo::new(WriteStall::new(stream, limits.write)), service);
     let connection = graceful.watch(connection);
     async move {
-        let _slot = slot;
         if let Err(error) = connection.await {
             if error.is_parse() {
                 metrics.api_denied("malformed");

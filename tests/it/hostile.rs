@@ -21,6 +21,8 @@ use crate::harness::wait::eventually;
 const BOUND: Duration = Duration::from_secs(10);
 /// Connections at a time that a listener takes.
 const CONNECTIONS: usize = 256;
+/// Silent clients are sent away after ten seconds anyway; whoever is served earlier need not wait for that.
+const HEADER_TIME: Duration = Duration::from_secs(8);
 
 /// What a bad client does with its connection, again and again.
 #[derive(Clone, Copy, Debug)]
@@ -185,8 +187,7 @@ async fn bad_clients_of_every_kind_hold_nobody_up() {
     drop(clients);
 }
 
-/// Silent connections up to the limit and past it on one listener: the other one does not notice, and this one
-/// serves again as soon as their time for a header is over.
+/// Silent connections up to the limit and past it on one listener: they make room for those who ask.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_up_to_the_limit_passes() {
     let (mut site, daemon, http) = started(182, 20).await;
@@ -198,15 +199,10 @@ async fn a_flood_up_to_the_limit_passes() {
         }
         let status = within("the status on the other listener", BOUND, other.get("/sync/status")).await;
         assert_eq!(status.code, 200);
-        let start = Instant::now();
-        eventually("this listener serves again", BOUND * 2, async || {
-            match flooded.try_ask("GET", "/sync/status", None, "").await {
-                Ok(reply) if reply.code == 200 => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
-        })
-        .await;
-        println!("served after {:?}", start.elapsed());
+        for _ in 0..10 {
+            let status = within("the status on this one", HEADER_TIME, flooded.get("/sync/status")).await;
+            assert_eq!(status.code, 200);
+        }
         drop(silent);
     }
     goes_on(&mut site, &daemon, &http).await;

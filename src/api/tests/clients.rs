@@ -95,14 +95,43 @@ async fn a_client_that_closes_its_half_still_gets_the_answer() {
 }
 
 #[tokio::test]
-async fn connections_past_the_limit_are_closed_and_counted() {
+async fn connections_past_the_limit_are_closed_and_counted_while_all_are_served() {
     let server = Server::with(None, Limits { connections: 1, ..Limits::default() }).await;
     let mut first = server.tcp().await;
-    first.write_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("sent");
-    first.read_u8().await.expect("served");
+    first.write_all(message("POST /sync/run?wait=1h", "", "").as_bytes()).await.expect("sent");
+    server.app.handle.watch().wait_for(|now| now.open_runs.len() == 1).await.expect("the supervisor lives");
     assert_eq!(read_all(server.tcp().await).await, "");
     let metrics = server.send_unix("GET /metrics", "").await.body;
     assert!(metrics.contains("rbac_sync_api_denied_total{reason=\"connections\"} 1"), "{metrics}");
+    server.supervisor.finish(id(100), true);
+    assert_eq!(Reply::parse(&read_all(first).await).status, 200, "the one that was served has its answer");
+    server.end().await;
+}
+
+/// Silent, in the middle of a header, in the middle of a body, and with an answer that they do not read.
+#[tokio::test]
+async fn connections_that_ask_for_nothing_make_room_for_those_that_do() {
+    let server = Server::with(None, Limits { connections: 4, ..Limits::default() }).await;
+    let head = "POST /sync/pause HTTP/1.1\r\nHost: localhost\r\n";
+    let body = format!("{head}Content-Length: 9\r\n\r\n{{");
+    let deaf = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(2000);
+    let mut idle = Vec::new();
+    for bytes in ["", head, &body, &deaf] {
+        let mut stream = server.tcp().await;
+        let _ = timeout(Duration::from_millis(500), stream.write_all(bytes.as_bytes())).await;
+        idle.push(stream);
+    }
+    let mut served = Vec::new();
+    for _ in 0..4 {
+        let mut stream = server.tcp().await;
+        stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("sent");
+        timeout(CAP, stream.read_u8()).await.expect("an answer").expect("not closed");
+        served.push(stream);
+    }
+    for stream in idle {
+        read_all(stream).await;
+    }
+    drop(served);
     server.end().await;
 }
 
