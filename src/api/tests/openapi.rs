@@ -60,7 +60,10 @@ fn has_every_problem_under_its_status() {
     for response in DOCUMENT["components"]["responses"].as_object().expect("responses").values() {
         let parts = &response["content"]["application/problem+json"]["schema"]["allOf"];
         for kind in parts[1]["properties"]["type"]["enum"].as_array().into_iter().flatten() {
-            let kind = Kind::ALL.into_iter().find(|known| *kind == known.urn()).expect("a type of ours");
+            let kind = Kind::ALL
+                .into_iter()
+                .find(|known| kind.as_str() == Some(known.urn().as_str()))
+                .expect("a type of ours");
             assert_eq!(parts[1]["properties"]["status"]["enum"], json!([kind.status().as_u16()]), "{kind:?}");
             types.insert(kind.name());
         }
@@ -70,7 +73,7 @@ fn has_every_problem_under_its_status() {
         for (status, response) in operation["responses"].as_object().expect("responses") {
             let schema = &resolved(response)["content"]["application/problem+json"]["schema"]["allOf"][1];
             let own = &schema["properties"]["status"]["enum"][0];
-            assert!(own.is_null() || own.to_string() == *status, "{method} {path} {status}: {own}");
+            assert!(own.is_null() || own.as_u64() == status.parse().ok(), "{method} {path} {status}: {own}");
         }
     }
 }
