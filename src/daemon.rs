@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, App, Listener};
 use crate::config::{self, Config, Environment, Loaded, Problem};
-use crate::history::Actor;
+use crate::history::{Actor, Via};
 use crate::metrics::Metrics;
 use crate::signal::Signals;
 use crate::supervisor::{self, Handle, ReloadTrigger, World};
@@ -73,6 +73,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Failur
     let mut edges = JoinSet::new();
     edges.spawn(signals.forward(handle.clone(), stop.clone()));
     edges.spawn(follow(changes, handle.clone()));
+    edges.spawn(api::follow_certificates(handle.clone()));
     let mut reporting = JoinSet::new();
     if systemd::is_listening() {
         reporting.spawn(systemd::report(handle, supervisor.pulse, end.clone()));
@@ -112,7 +113,7 @@ async fn bind(config: &Config) -> Result<Vec<Listener>, Failure> {
 
 /// Reloads whenever the file has changed.
 async fn follow(mut changes: mpsc::Receiver<()>, handle: Handle) {
-    let handle = handle.by(Actor::file());
+    let handle = handle.by(Actor::file(), Via::File);
     while changes.recv().await.is_some() {
         // A refused configuration is logged where it is refused.
         if let Err(denied) = handle.reload(ReloadTrigger::File).await {

@@ -25,9 +25,9 @@
 //! | [`engine`] | one run: hints, projection, plan, apply, deletes |
 //! | [`schedule`] | when the next run is due: pure functions |
 //! | [`supervisor`] | the one task that owns configuration, timers and what is running |
-//! | [`history`] | the records of past runs |
+//! | [`history`] | the records of past runs and of other changes, and who asked for them |
 //! | [`metrics`] | Prometheus names and values |
-//! | [`api`] | the control routes over the Unix socket and HTTP |
+//! | [`api`] | the control routes over the Unix socket and HTTP, and who may use which |
 //! | [`cli`] | the command line and the client of the control routes |
 //! | [`daemon`] | wiring of a daemon: start order, drain order |
 //! | [`signal`], [`systemd`], [`telemetry`] | the daemon's edges to the operating system |
@@ -45,6 +45,8 @@
 //!   up no other.
 //! - Architecture invariant: nothing is ever written to a source; its session is read-only.
 //! - Architecture invariant: the supervisor's loop awaits no database and no file.
+//! - Architecture invariant: nothing is changed by a request before [`api`] knows its sender, and every change
+//!   is written to the audit with that name.
 //! - Architecture invariant: no row value and no secret reaches a log line, an error, a metric or a
 //!   `Debug` output.
 

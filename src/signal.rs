@@ -14,7 +14,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Mode;
-use crate::history::{Actor, Trigger};
+use crate::history::{Actor, Trigger, Via};
 use crate::supervisor::{Handle, ReloadTrigger, RunRequest};
 
 /// The signals of this process, registered. Those that arrive before [`Signals::forward`] wait.
@@ -55,15 +55,21 @@ async fn forward(
 
 async fn reload(handle: Handle) {
     // A refused configuration is logged where it is refused.
-    if let Err(denied) = handle.by(Actor::signal()).reload(ReloadTrigger::Signal).await {
+    if let Err(denied) = handle.by(Actor::signal(), Via::Signal).reload(ReloadTrigger::Signal).await {
         tracing::warn!(%denied, "SIGHUP: not reloaded");
     }
 }
 
 async fn run(handle: Handle) {
-    let request =
-        RunRequest { trigger: Trigger::Signal, source: None, mode: Mode::Delta, dry_run: false, allow_deletes: false };
-    if let Err(denied) = handle.by(Actor::signal()).run(request).await {
+    let request = RunRequest {
+        trigger: Trigger::Signal,
+        source: None,
+        mode: Mode::Delta,
+        dry_run: false,
+        allow_deletes: false,
+        key: None,
+    };
+    if let Err(denied) = handle.by(Actor::signal(), Via::Signal).run(request).await {
         tracing::warn!(%denied, "SIGUSR1: no run");
     }
 }

@@ -155,7 +155,10 @@ fn status_line(snapshot: &Snapshot) -> String {
         }
         parts.push(text);
     } else {
-        parts.push(format!("every {}", humantime::format_duration(Duration::from_secs(status.interval_sec))));
+        parts.push(match &status.schedule.cron {
+            Some(cron) => format!("at {cron}"),
+            None => format!("every {}", humantime::format_duration(Duration::from_secs(status.interval_sec))),
+        });
     }
     one_line(&parts.join("; "))
 }

@@ -1,12 +1,16 @@
 //! Logging: where it goes, in what shape, and its level at run time.
 //!
 //! Set up once a process; whoever comes later gets the same log. What the lines say is the business of
-//! those who write them: no row values, no secrets.
+//! those who write them: no row values, no secrets. The crates below do not know this rule, and at debug
+//! and trace they may say statements, messages of servers, and headers: whatever the filter, they stay at
+//! info (see [`is_safe`]).
 
 use std::io::{self, IsTerminal};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use tracing::{Level, Metadata};
 use tracing_journald::{Priority, PriorityMappings};
+use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -16,6 +20,9 @@ use crate::config::{LogConfig, LogFormat};
 
 /// The level when the configured one cannot be read; the configuration refuses such a one before.
 const FALLBACK: &str = "info";
+
+/// The crate whose lines are known to hold nothing private.
+const OURS: &str = env!("CARGO_CRATE_NAME");
 
 static TELEMETRY: OnceLock<Telemetry> = OnceLock::new();
 static SETTING_UP: Mutex<()> = Mutex::new(());
@@ -50,7 +57,7 @@ pub fn init(config: &LogConfig) -> Telemetry {
     let filter = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new(FALLBACK));
     let (filter, handle) = reload::Layer::new(filter);
     let (output, complaint) = output(config.format);
-    let ours = tracing_subscriber::registry().with(filter).with(output).try_init().is_ok();
+    let ours = tracing_subscriber::registry().with(filter).with(output.with_filter(safe())).try_init().is_ok();
     if let Some(complaint) = complaint {
         tracing::warn!("{complaint}");
     }
@@ -67,6 +74,17 @@ pub fn log_panics() {
         let backtrace = std::backtrace::Backtrace::capture();
         tracing::error!(location, panic = message.unwrap_or("(withheld)"), %backtrace, "panicked");
     }));
+}
+
+/// Whether a line of that kind may be logged at all: all of this program's own, of others up to info.
+fn is_safe(metadata: &Metadata<'_>) -> bool {
+    let target = metadata.target();
+    let ours = target == OURS || target.strip_prefix(OURS).is_some_and(|rest| rest.starts_with("::"));
+    ours || *metadata.level() <= Level::INFO
+}
+
+fn safe() -> FilterFn {
+    FilterFn::new(is_safe)
 }
 
 type Output = Box<dyn Layer<Filtered> + Send + Sync>;
@@ -128,6 +146,38 @@ mod tests {
         assert_eq!(chosen(auto, Some("junk"), None), LogFormat::Text);
         assert_eq!(chosen(auto, None, None), LogFormat::Text);
         assert_eq!(chosen(LogFormat::Json, Some("8:1234"), Some((8, 1234))), LogFormat::Json);
+    }
+
+    #[test]
+    fn other_crates_say_nothing_below_info_whatever_the_filter() {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let writer = lines.clone();
+        let output = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || Lines(writer.clone()));
+        let filter = EnvFilter::new("trace,sqlx::query=trace,hyper=debug");
+        let log = tracing_subscriber::registry().with(filter).with(output.with_filter(safe()));
+        tracing::subscriber::with_default(log, || {
+            tracing::debug!(target: "sqlx::query", "SELECT a secret");
+            tracing::trace!(target: "hyper::proto", "authorization: a secret");
+            tracing::trace!(target: "rbac_sync_elsewhere", "a secret");
+            tracing::warn!(target: "sqlx::pool", "a slow server");
+            tracing::trace!(target: "rbac_sync::engine", "read a page");
+        });
+        let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+        assert!(!text.contains("secret"), "{text}");
+        assert!(text.contains("a slow server") && text.contains("read a page"), "{text}");
+    }
+
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
     }
 
     #[test]

@@ -1,57 +1,58 @@
-//! Who may ask: bearer token, `Host` and `Origin`. Decides from the headers and the configuration in
-//! effect, so that a changed token counts from the next request on.
+//! Whether a request may come in at all: `Host`, `Origin`, and who sent it. Decides from the headers and the
+//! configuration in effect, so that a changed token counts from the next request on.
 //!
-//! On the Unix socket the file's mode decides who can connect; there is nothing more to check than
-//! `Origin`, which only a web browser behind a proxy would send.
+//! There is no header that would let a page of another origin read a reply, or be asked first (CORS): a browser
+//! keeps such pages away, and [`same_origin`] keeps away those that ask nevertheless.
 
 use std::net::IpAddr;
 
-use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN};
+use hyper::header::{HOST, HeaderMap, HeaderName, ORIGIN};
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 use hyper::{Uri, Version};
-use subtle::ConstantTimeEq;
 
 use super::Peer;
+use super::access::{Identity, identify};
 use super::problem::{Kind, Problem};
-use crate::config::HttpConfig;
+use crate::config::{HttpConfig, Role};
+use crate::history::Actor;
 
-/// Lets a request pass or says why not. `open`: the route needs no token.
-pub(super) fn check(head: &Parts, peer: Peer, http: Option<&HttpConfig>, open: bool) -> Result<(), Problem> {
-    if let Peer::Tcp { remote } = peer {
-        let http = http.ok_or_else(|| {
-            Problem::new(Kind::Forbidden, "the configuration in effect has no [http]; use the Unix socket")
-        })?;
-        let host = host(head)?;
-        match &http.token {
-            Some(_) if open => {}
-            Some(token) => authorize(&head.headers, token.expose())?,
-            None => local_only(host.as_ref(), remote)?,
+/// Lets a request pass, with who sent it, or says why not. `open`: the route is for everybody.
+pub(super) fn check(head: &Parts, peer: Peer, http: Option<&HttpConfig>, open: bool) -> Result<Identity, Problem> {
+    let identity = match peer {
+        Peer::Unix(local) => local.identity(),
+        Peer::Tcp { remote, certificate } => {
+            let http = http.ok_or_else(|| {
+                Problem::new(Kind::Forbidden, "the configuration in effect has no [http]; use the Unix socket")
+            })?;
+            let host = host(head)?;
+            if !http.asks_for_credentials() {
+                local_only(host.as_ref(), remote)?;
+                Identity::new(Actor::named("http"), Role::Operator)
+            } else if open {
+                Identity::new(Actor::named("anybody"), Role::Viewer)
+            } else {
+                identify(&head.headers, certificate.as_ref(), http)?
+            }
         }
-    }
-    same_origin(head)
-}
-
-fn authorize(headers: &HeaderMap, token: &str) -> Result<(), Problem> {
-    let sent = headers.get(AUTHORIZATION).map(|value| value.as_bytes()).unwrap_or_default();
-    let (scheme, credentials) = sent.split_at(sent.len().min(b"Bearer ".len()));
-    let equal = bool::from(credentials.trim_ascii().ct_eq(token.as_bytes()));
-    if scheme.eq_ignore_ascii_case(b"Bearer ") && equal && !token.is_empty() {
-        return Ok(());
-    }
-    Err(Problem::new(Kind::Unauthorized, "send the configured token as \"Authorization: Bearer TOKEN\""))
+    };
+    same_origin(head)?;
+    Ok(identity)
 }
 
 /// Without a token only this host is served. A browser of this host can be led here by a name that
 /// an attacker resolves to 127.0.0.1, hence the look at the name.
 fn local_only(host: Option<&Authority>, remote: IpAddr) -> Result<(), Problem> {
     if !remote.to_canonical().is_loopback() {
-        return Err(Problem::new(Kind::Forbidden, "without a token only this host is served; set http.token_file"));
+        return Err(Problem::new(
+            Kind::Forbidden,
+            "without a token only this host is served; set http.token_file or add an [[http.client]]",
+        ));
     }
     match host {
         Some(host) if !is_local_name(host.host()) => Err(Problem::new(
             Kind::ForeignHost,
-            "without a token only localhost and loopback addresses are served; set http.token_file",
+            "without a token only localhost and loopback addresses are served; set http.token_file or add an [[http.client]]",
         )),
         _ => Ok(()),
     }
@@ -104,12 +105,18 @@ mod tests {
     use hyper::Request;
 
     use super::*;
-    use crate::config::Secret;
+    use crate::api::local::Local;
+    use crate::config::Digest;
 
-    const LOCAL: Peer = Peer::Tcp { remote: IpAddr::V4(Ipv4Addr::LOCALHOST) };
+    const LOCAL: Peer = Peer::Tcp { remote: IpAddr::V4(Ipv4Addr::LOCALHOST), certificate: None };
+
+    fn unix() -> Peer {
+        Peer::Unix(Local::new(1000, Role::Viewer))
+    }
 
     fn http(token: Option<&str>) -> HttpConfig {
-        HttpConfig { listen: ([127, 0, 0, 1], 8080).into(), token: token.map(Secret::new) }
+        let token = token.map(|token| Digest::of(token.as_bytes()));
+        HttpConfig { token, ..HttpConfig::on(([127, 0, 0, 1], 8080).into()) }
     }
 
     fn head(headers: &[(&str, &str)]) -> Parts {
@@ -121,7 +128,7 @@ mod tests {
     }
 
     fn verdict(headers: &[(&str, &str)], peer: Peer, http: Option<&HttpConfig>) -> Result<(), Kind> {
-        check(&head(headers), peer, http, false).map_err(|problem| problem.kind)
+        check(&head(headers), peer, http, false).map(drop).map_err(|problem| problem.kind)
     }
 
     #[test]
@@ -137,9 +144,10 @@ mod tests {
 
     #[test]
     fn without_a_token_only_this_host_passes_whatever_it_says() {
-        let remote = Peer::Tcp { remote: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7)) };
+        let remote = Peer::Tcp { remote: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7)), certificate: None };
         assert_eq!(verdict(&[("host", "localhost")], remote, Some(&http(None))), Err(Kind::Forbidden));
-        let mapped = Peer::Tcp { remote: IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0x7f00, 1)) };
+        let mapped =
+            Peer::Tcp { remote: IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0x7f00, 1)), certificate: None };
         assert_eq!(verdict(&[("host", "localhost")], mapped, Some(&http(None))), Ok(()));
     }
 
@@ -163,14 +171,14 @@ mod tests {
         assert_eq!(verdict(&from("http://localhost:8080"), LOCAL, Some(&open)), Ok(()));
         for origin in ["http://evil.example", "http://localhost:9999", "null", "http://", "x y"] {
             assert_eq!(verdict(&from(origin), LOCAL, Some(&open)), Err(Kind::ForeignOrigin), "{origin}");
-            assert_eq!(verdict(&from(origin), Peer::Unix, None), Err(Kind::ForeignOrigin), "{origin}");
+            assert_eq!(verdict(&from(origin), unix(), None), Err(Kind::ForeignOrigin), "{origin}");
         }
     }
 
     #[test]
     fn a_listener_that_the_configuration_dropped_serves_nobody() {
         assert_eq!(verdict(&[("host", "localhost")], LOCAL, None), Err(Kind::Forbidden));
-        assert_eq!(verdict(&[], Peer::Unix, None), Ok(()));
+        assert_eq!(verdict(&[], unix(), None), Ok(()));
     }
 
     #[test]

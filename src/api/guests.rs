@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 /// The connections of a listener that are not being served: silent ones, those that are still sending their
-/// request, those that do not read their answer.
+/// request, those that do not read their answer. A stream of events is being served until it ends: it is quiet
+/// because nothing happens. Streams have a limit of their own, far below that of connections, and one that
+/// nobody reads ends by itself.
 #[derive(Debug, Default)]
 pub(super) struct Guests(Mutex<Idle>);
 
@@ -63,9 +65,9 @@ impl Guest {
     }
 
     /// The whole request is there: while the value lives, the connection is not asked to leave.
-    pub(super) fn served(&self) -> Served<'_> {
+    pub(super) fn served(self: &Arc<Self>) -> Served {
         self.guests.idle().leave.remove(&self.place());
-        Served(self)
+        Served(self.clone())
     }
 
     fn place(&self) -> MutexGuard<'_, u64> {
@@ -80,11 +82,11 @@ impl Drop for Guest {
 }
 
 /// See [`Guest::served`].
-pub(super) struct Served<'a>(&'a Guest);
+pub(super) struct Served(Arc<Guest>);
 
-impl Drop for Served<'_> {
+impl Drop for Served {
     fn drop(&mut self) {
-        let guest = self.0;
+        let guest = &self.0;
         *guest.place() = guest.guests.idle().add(guest.leave.clone());
     }
 }

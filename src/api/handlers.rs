@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::Utc;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::header::{CONTENT_TYPE, HeaderValue, LOCATION};
+use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::json;
@@ -15,15 +16,15 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::Peer;
 use super::input::{self, Query};
 use super::problem::{Kind, Problem};
 use super::router::{Front, Reply};
-use super::wire::{Cancelled, ConfigReply, Live, Paused, RunAccepted, RunOf, Runs};
+use super::wire::{Audit, Cancelled, ConfigReply, HistoryPage, Live, Paused, RunAccepted, RunOf, Runs};
+use super::{Peer, condition};
 use crate::config::SourceName;
 use crate::engine::Mode;
-use crate::history::{RunRecord, Trigger};
-use crate::supervisor::{Denied, Handle, ReloadTrigger, RunRequest, Snapshot};
+use crate::history::{self, Actor, RunRecord, Trigger};
+use crate::supervisor::{Denied, Handle, ReloadTrigger, RunRequest, Schedule, ScheduleRequest, Snapshot};
 
 /// Time for the supervisor to answer a command.
 const COMMAND_TIME: Duration = Duration::from_secs(30);
@@ -32,15 +33,17 @@ const COMMAND_TIME: Duration = Duration::from_secs(30);
 pub(super) struct Call<'a> {
     pub(super) front: &'a Front,
     pub(super) peer: Peer,
+    pub(super) actor: &'a Actor,
+    pub(super) head: &'a Parts,
     pub(super) snapshot: &'a Snapshot,
     pub(super) query: Query<'a>,
     pub(super) body: Bytes,
 }
 
 impl Call<'_> {
-    /// The supervisor, asked in the name of the peer.
+    /// The supervisor, asked in the name of whoever sent the request.
     fn handle(&self) -> Handle {
-        self.front.app.handle.by(self.peer.actor())
+        self.front.app.handle.by(self.actor.clone(), self.peer.via())
     }
 }
 
@@ -71,13 +74,14 @@ fn run_request(call: &Call<'_>) -> Result<RunRequest, Problem> {
     let name = |text: String| SourceName::new(&text).ok_or_else(|| Denied::UnknownSource(shortened(&text)));
     Ok(RunRequest {
         trigger: match call.peer {
-            Peer::Unix => Trigger::Socket,
+            Peer::Unix(_) => Trigger::Socket,
             Peer::Tcp { .. } => Trigger::Api,
         },
         source: body.source.map(name).transpose()?,
         mode: body.mode.unwrap_or(Mode::Delta),
         dry_run: body.dry_run,
         allow_deletes: body.allow_deletes,
+        key: input::idempotency_key(&call.head.headers)?,
     })
 }
 
@@ -139,19 +143,36 @@ pub(super) async fn cancel(call: &Call<'_>) -> Answer {
 }
 
 pub(super) fn schedule(call: &Call<'_>) -> Answer {
-    Ok(json_reply(StatusCode::OK, &call.snapshot.status.schedule))
+    Ok(schedule_reply(&call.snapshot.status.schedule))
 }
 
 pub(super) async fn set_schedule(call: &Call<'_>) -> Answer {
-    let body = input::schedule(&call.body)?;
-    let interval = Duration::from_secs(body.interval_sec);
-    let schedule = ask(call.handle().set_interval(Some(interval))).await?;
-    Ok(json_reply(StatusCode::OK, &schedule))
+    let expected = condition::expected(&call.head.headers)?;
+    let plan = input::schedule(&call.body, call.snapshot.config.schedule.time_zone)?;
+    let request = ScheduleRequest { plan: Some(plan), expected };
+    Ok(schedule_reply(&ask(call.handle().set_schedule(request)).await?))
 }
 
 pub(super) async fn reset_schedule(call: &Call<'_>) -> Answer {
-    let schedule = ask(call.handle().set_interval(None)).await?;
-    Ok(json_reply(StatusCode::OK, &schedule))
+    let request = ScheduleRequest { plan: None, expected: condition::expected(&call.head.headers)? };
+    Ok(schedule_reply(&ask(call.handle().set_schedule(request)).await?))
+}
+
+fn schedule_reply(schedule: &Schedule) -> Reply {
+    condition::tagged(json_reply(StatusCode::OK, schedule), &schedule.tag())
+}
+
+pub(super) fn log_level(call: &Call<'_>) -> Answer {
+    Ok(json_reply(StatusCode::OK, &call.snapshot.status.log_level))
+}
+
+pub(super) async fn set_log_level(call: &Call<'_>) -> Answer {
+    let request = input::log_level(&call.body)?;
+    Ok(json_reply(StatusCode::OK, &ask(call.handle().set_log_level(Some(request))).await?))
+}
+
+pub(super) async fn reset_log_level(call: &Call<'_>) -> Answer {
+    Ok(json_reply(StatusCode::OK, &ask(call.handle().set_log_level(None)).await?))
 }
 
 pub(super) async fn pause(call: &Call<'_>) -> Answer {
@@ -168,8 +189,15 @@ pub(super) async fn resume(call: &Call<'_>) -> Answer {
 
 pub(super) fn history(call: &Call<'_>) -> Answer {
     let limit = call.query.limit()?;
-    let runs = call.snapshot.history.iter().take(limit).cloned().collect();
-    Ok(json_reply(StatusCode::OK, &Runs { runs }))
+    let page = history::page(&call.snapshot.history, call.query.before()?, limit);
+    let next = page.before.map(|before| format!("/sync/history?limit={limit}&before={before}"));
+    Ok(json_reply(StatusCode::OK, &HistoryPage { runs: page.runs, next }))
+}
+
+pub(super) fn audit(call: &Call<'_>) -> Answer {
+    let limit = call.query.limit()?;
+    let changes = call.snapshot.changes.iter().take(limit).cloned().collect();
+    Ok(json_reply(StatusCode::OK, &Audit { changes }))
 }
 
 pub(super) fn health(call: &Call<'_>) -> Answer {
@@ -217,7 +245,7 @@ pub(super) fn config(call: &Call<'_>) -> Answer {
 pub(super) async fn reload(call: &Call<'_>) -> Answer {
     input::nothing(&call.body)?;
     let trigger = match call.peer {
-        Peer::Unix => ReloadTrigger::Socket,
+        Peer::Unix(_) => ReloadTrigger::Socket,
         Peer::Tcp { .. } => ReloadTrigger::Api,
     };
     let outcome = ask(call.handle().reload(trigger)).await?;
@@ -245,7 +273,7 @@ fn json_reply(status: StatusCode, body: &impl Serialize) -> Reply {
 }
 
 fn reply(status: StatusCode, content_type: &'static str, text: impl Into<Bytes>) -> Reply {
-    let mut reply = Response::new(Full::new(text.into()));
+    let mut reply = Response::new(Either::Left(Full::new(text.into())));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     reply

@@ -78,6 +78,10 @@ fn source_part(status: &Status, state: &Reachability) -> Part {
     match (&status.pause, state.reachable) {
         (_, None) if status.standby => Part { ok: true, detail: "not asked by a standby".into() },
         (Some(_), None) => Part { ok: true, detail: "not asked while paused".into() },
+        // Under a cron expression the first run may be hours after the start.
+        (None, None) if status.schedule.cron.is_some() && status.next_run.is_some() => {
+            Part { ok: true, detail: "not asked before the first scheduled run".into() }
+        }
         _ => database(state),
     }
 }
@@ -168,6 +172,17 @@ mod tests {
         let health = health(&snapshot, true, at(100));
         assert!(health.ok && health.source["main"].detail == "not asked while paused", "{health:?}");
         assert_eq!(ready(&snapshot, true), Ready { ready: true, missing: vec![] });
+    }
+
+    #[test]
+    fn a_source_whose_first_run_is_not_due_yet_is_not_missing() {
+        let mut snapshot = snapshot();
+        snapshot.status.sources[0].reachability = Reachability { reachable: None, error: None, since: None };
+        snapshot.status.schedule.cron = Some("0 3 * * *".into());
+        let health = health(&snapshot, true, at(100));
+        assert!(health.ok && health.source["main"].detail.contains("before the first scheduled run"), "{health:?}");
+        snapshot.status.next_run = None;
+        assert!(!ready(&snapshot, true).ready, "it is being asked");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a client sent, made of untrusted text: query, body, durations. Says exactly what is wrong.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,11 +9,14 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use super::problem::{Kind, Problem};
-use super::wire::{PauseBody, RunBody, ScheduleBody};
+use super::wire::{LogLevelBody, PauseBody, RunBody};
+use crate::config;
 use crate::engine::Mode;
-use crate::supervisor::PauseRequest;
+use crate::schedule::{Cron, Plan};
+use crate::supervisor::{LogRequest, PauseRequest};
 
 /// Bytes of a body at the most.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -24,6 +28,14 @@ const WAIT_LIMIT: Duration = Duration::from_secs(3600);
 const INTERVAL_LIMIT: u64 = 86_400;
 /// The longest pause that ends by itself, a year.
 const PAUSE_LIMIT: Duration = Duration::from_secs(366 * 86_400);
+/// The shortest pause or log level that ends by itself.
+const SHORTEST: Duration = Duration::from_secs(1);
+/// How long a log level lasts if nobody says so.
+const LOG_LEVEL_TIME: Duration = Duration::from_secs(3600);
+/// The longest log level: a verbose log must not be forgotten.
+const LOG_LEVEL_LIMIT: Duration = Duration::from_secs(86_400);
+/// Characters of an idempotency key at the most.
+const KEY_LIMIT: usize = 128;
 /// Characters of a pause's reason at the most.
 const REASON_LIMIT: usize = 500;
 
@@ -72,14 +84,42 @@ pub(super) fn run(body: &[u8]) -> Result<RunBody, Problem> {
     })
 }
 
-/// `PUT /sync/schedule`.
-pub(super) fn schedule(body: &[u8]) -> Result<ScheduleBody, Problem> {
-    let fields = Fields::parse(body, &["interval_sec"])?;
-    let value = fields.get("interval_sec").ok_or_else(|| Problem::new(Kind::Malformed, "interval_sec is missing"))?;
-    let interval_sec = whole(value).filter(|seconds| (1..=INTERVAL_LIMIT).contains(seconds));
-    let interval_sec =
-        interval_sec.ok_or_else(|| out_of_range("interval_sec is a whole number of seconds from 1 to 86400"))?;
-    Ok(ScheduleBody { interval_sec })
+/// `PUT /sync/schedule`; `zone` is that of a cron expression without one.
+pub(super) fn schedule(body: &[u8], zone: chrono_tz::Tz) -> Result<Plan, Problem> {
+    let fields = Fields::parse(body, &["interval_sec", "cron", "time_zone"])?;
+    let zone = match fields.text("time_zone")? {
+        None => zone,
+        Some(_) if fields.get("cron").is_none() => {
+            return Err(Problem::new(Kind::Malformed, "time_zone is the zone of a cron expression, and there is none"));
+        }
+        Some(name) => config::zone(name).map_err(|problem| out_of_range(&format!("time_zone is {problem}")))?,
+    };
+    match (fields.get("interval_sec"), fields.text("cron")?) {
+        (Some(value), None) => {
+            let seconds = whole(value).filter(|seconds| (1..=INTERVAL_LIMIT).contains(seconds));
+            let seconds =
+                seconds.ok_or_else(|| out_of_range("interval_sec is a whole number of seconds from 1 to 86400"))?;
+            Ok(Plan::Interval(Duration::from_secs(seconds)))
+        }
+        (None, Some(text)) => Cron::new(text, zone)
+            .map(|cron| Plan::Cron(cron.into()))
+            .map_err(|problem| out_of_range(&problem.to_string())),
+        (Some(_), Some(_)) => Err(Problem::new(Kind::Malformed, "interval_sec and cron exclude each other")),
+        (None, None) => Err(Problem::new(Kind::Malformed, "interval_sec or cron is missing")),
+    }
+}
+
+/// `PUT /log/level`.
+pub(super) fn log_level(body: &[u8]) -> Result<LogRequest, Problem> {
+    let fields = Fields::parse(body, &["level", "for"])?;
+    let level = fields.text("level")?.ok_or_else(|| Problem::new(Kind::Malformed, "level is missing"))?;
+    let level = config::log_filter(level).map_err(|problem| out_of_range(&format!("level: {problem}")))?;
+    let bad = || out_of_range("for is a time such as \"15m\" or a number of seconds, from 1 second to a day");
+    let duration = fields.time("for", bad)?.unwrap_or(LOG_LEVEL_TIME);
+    if !(SHORTEST..=LOG_LEVEL_LIMIT).contains(&duration) {
+        return Err(bad());
+    }
+    Ok(LogRequest { level, duration })
 }
 
 /// `POST /sync/pause`.
@@ -89,16 +129,28 @@ pub(super) fn pause(body: &[u8]) -> Result<PauseRequest, Problem> {
     if reason.as_ref().is_some_and(|text| text.chars().count() > REASON_LIMIT || text.chars().any(char::is_control)) {
         return Err(out_of_range("reason is one line of at most 500 characters"));
     }
-    let bad = || out_of_range("for is a time such as \"2h\" or a number of seconds, above 0 and at most a year");
-    let time = match fields.get("for") {
-        None => None,
-        Some(Value::String(text)) => Some(duration(text).ok_or_else(bad)?),
-        Some(value) => Some(Duration::from_secs(whole(value).ok_or_else(bad)?)),
-    };
-    if time.is_some_and(|time| time.is_zero() || time > PAUSE_LIMIT) {
+    let bad = || out_of_range("for is a time such as \"2h\" or a number of seconds, from 1 second to a year");
+    let time = fields.time("for", bad)?;
+    if time.is_some_and(|time| !(SHORTEST..=PAUSE_LIMIT).contains(&time)) {
         return Err(bad());
     }
     Ok(PauseRequest { reason, duration: time })
+}
+
+/// The `Idempotency-Key` header: a text in double quotes, as the draft of the HTTP working group has it, or
+/// bare, as most clients send it.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<Arc<str>>, Problem> {
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default();
+    let key = text.strip_prefix('"').map_or(Some(text), |quoted| quoted.strip_suffix('"')).unwrap_or_default();
+    let valid = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    if values.next().is_some() || key.is_empty() || key.len() > KEY_LIMIT || !key.bytes().all(valid) {
+        let detail =
+            "an Idempotency-Key is one text of 1 to 128 visible ASCII characters without quotes or backslashes";
+        return Err(Problem::new(Kind::Malformed, detail));
+    }
+    Ok(Some(key.into()))
 }
 
 /// A route that takes no field: nothing or an empty object.
@@ -110,6 +162,12 @@ pub(super) fn nothing(body: &[u8]) -> Result<(), Problem> {
 #[must_use]
 pub fn pause_body(reason: Option<String>, time: Option<Duration>) -> PauseBody {
     PauseBody { reason, duration: time.map(|time| humantime::format_duration(time).to_string()) }
+}
+
+/// Builds the body of `PUT /log/level`.
+#[must_use]
+pub fn log_level_body(level: String, time: Option<Duration>) -> LogLevelBody {
+    LogLevelBody { level, duration: time.map(|time| humantime::format_duration(time).to_string()) }
 }
 
 /// `2h`, `90s`, or whole seconds.
@@ -166,44 +224,63 @@ impl Fields {
         value.as_str().map(Some).ok_or_else(|| out_of_range(&format!("{name} must be a text")))
     }
 
+    fn time(&self, name: &str, bad: impl Fn() -> Problem) -> Result<Option<Duration>, Problem> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => duration(text).map(Some).ok_or_else(bad),
+            Some(value) => whole(value).map(Duration::from_secs).map(Some).ok_or_else(bad),
+        }
+    }
+
     fn switch(&self, name: &str) -> Result<bool, Problem> {
         let Some(value) = self.get(name) else { return Ok(false) };
         value.as_bool().ok_or_else(|| out_of_range(&format!("{name} must be true or false")))
     }
 }
 
-/// The query, checked against the one key that a route knows.
-pub(super) struct Query<'a>(Option<&'a str>);
+/// The query, checked against the keys that a route knows.
+pub(super) struct Query<'a>(Vec<(&'a str, &'a str)>);
 
 impl<'a> Query<'a> {
-    /// `key`: the only key that the route takes, if it takes one.
-    pub(super) fn parse(query: Option<&'a str>, key: Option<&'static str>) -> Result<Self, Problem> {
-        let mut value = None;
+    /// `keys`: those that the route takes, each at most once.
+    pub(super) fn parse(query: Option<&'a str>, keys: &[&str]) -> Result<Self, Problem> {
+        let mut values: Vec<(&str, &str)> = Vec::new();
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
-            if Some(name) != key || value.is_some() {
-                let valid = key.unwrap_or("none");
+            if !keys.contains(&name) || values.iter().any(|(known, _)| *known == name) {
+                let valid = if keys.is_empty() { "none".to_owned() } else { keys.join(", ") };
                 let detail = format!("the query has an unknown or repeated key; valid are: {valid}");
                 return Err(Problem::new(Kind::Malformed, detail));
             }
-            value = Some(text);
+            values.push((name, text));
         }
-        Ok(Self(value))
+        Ok(Self(values))
+    }
+
+    /// The value as the client meant it.
+    fn get(&self, name: &str) -> Option<String> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, text)| decoded(text))
     }
 
     /// `wait=30s`.
     pub(super) fn wait(&self) -> Result<Option<Duration>, Problem> {
-        let Some(text) = self.0 else { return Ok(None) };
-        let time =
-            duration(&decoded(text)).ok_or_else(|| Problem::new(Kind::Malformed, "wait is a time such as 30s"))?;
+        let Some(text) = self.get("wait") else { return Ok(None) };
+        let time = duration(&text).ok_or_else(|| Problem::new(Kind::Malformed, "wait is a time such as 30s"))?;
         Ok(Some(time.min(WAIT_LIMIT)))
     }
 
     /// `limit=20`.
     pub(super) fn limit(&self) -> Result<usize, Problem> {
-        let Some(text) = self.0 else { return Ok(20) };
-        let limit = decoded(text).parse().ok().filter(|limit| (1..=1000).contains(limit));
+        let Some(text) = self.get("limit") else { return Ok(20) };
+        let limit = text.parse().ok().filter(|limit| (1..=1000).contains(limit));
         limit.ok_or_else(|| Problem::new(Kind::Malformed, "limit is a number from 1 to 1000"))
+    }
+
+    /// `before=RUN_ID`.
+    pub(super) fn before(&self) -> Result<Option<Uuid>, Problem> {
+        let Some(text) = self.get("before") else { return Ok(None) };
+        let id = Uuid::try_parse(&text).map_err(|_| Problem::new(Kind::Malformed, "before is the ID of a run"))?;
+        Ok(Some(id))
     }
 }
 
@@ -214,6 +291,8 @@ fn decoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::HeaderValue;
+
     use super::*;
 
     fn kind<T: std::fmt::Debug>(result: Result<T, Problem>) -> Kind {
@@ -236,14 +315,20 @@ mod tests {
         let deep = "[".repeat(60_000);
         assert_eq!(kind(run(deep.as_bytes())), Kind::Malformed);
         assert_eq!(kind(nothing(b"{\"a\":1}")), Kind::Malformed);
-        assert_eq!(kind(schedule(b"")), Kind::Malformed);
+        for body in [&b""[..], b"{\"time_zone\":\"UTC\"}", b"{\"interval_sec\":5,\"cron\":\"* * * * *\"}"] {
+            assert_eq!(kind(schedule(body, chrono_tz::UTC)), Kind::Malformed);
+        }
+        assert_eq!(kind(log_level(b"{}")), Kind::Malformed);
     }
 
     proptest::proptest! {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200), text in ".{0,40}") {
-            let _ = (run(&bytes), schedule(&bytes), pause(&bytes), nothing(&bytes), duration(&text));
-            let _ = Query::parse(Some(&text), Some("wait")).and_then(|query| query.wait());
+            let _ = (run(&bytes), schedule(&bytes, chrono_tz::UTC), pause(&bytes), nothing(&bytes), duration(&text));
+            let body = serde_json::json!({ "cron": text, "time_zone": "UTC" }).to_string();
+            let _ = (schedule(body.as_bytes(), chrono_tz::UTC), log_level(&bytes));
+            let _ = log_level(serde_json::json!({ "level": text }).to_string().as_bytes());
+            let _ = Query::parse(Some(&text), &["wait"]).and_then(|query| query.wait());
             let body = serde_json::json!({ "for": text, "reason": text }).to_string();
             let _ = pause(body.as_bytes());
         }
@@ -254,16 +339,66 @@ mod tests {
         for value in ["0", "-1", "\"30\"", "1.5", "86401", "1e5", "1e300", "-0.0", "true", "[]", "99999999999999999999"]
         {
             let body = format!("{{\"interval_sec\":{value}}}");
-            assert_eq!(kind(schedule(body.as_bytes())), Kind::OutOfRange, "{value}");
+            assert_eq!(kind(schedule(body.as_bytes(), chrono_tz::UTC)), Kind::OutOfRange, "{value}");
         }
-        assert_eq!(schedule(b"{\"interval_sec\":1}").expect("lowest").interval_sec, 1);
-        assert_eq!(schedule(b"{\"interval_sec\":86400}").expect("highest").interval_sec, 86_400);
-        assert_eq!(schedule(b"{\"interval_sec\":30.0}").expect("whole").interval_sec, 30);
+        for seconds in [1, 86_400] {
+            let body = format!("{{\"interval_sec\":{seconds}}}");
+            let plan = schedule(body.as_bytes(), chrono_tz::UTC).expect("in range");
+            assert_eq!(plan, Plan::Interval(Duration::from_secs(seconds)));
+        }
+        let whole = schedule(b"{\"interval_sec\":30.0}", chrono_tz::UTC).expect("whole");
+        assert_eq!(whole, Plan::Interval(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn a_cron_expression_means_the_named_zone_or_the_configured_one() {
+        let read = |body: &str| schedule(body.as_bytes(), chrono_tz::Asia::Seoul);
+        let cron = |zone| Plan::Cron(Cron::new("0 3 * * *", zone).expect("valid").into());
+        assert_eq!(read(r#"{"cron":"0 3 * * *"}"#).expect("valid"), cron(chrono_tz::Asia::Seoul));
+        let named = read(r#"{"cron":"0 3 * * *","time_zone":"Europe/Vienna"}"#).expect("valid");
+        assert_eq!(named, cron(chrono_tz::Europe::Vienna));
+        for body in [
+            r#"{"cron":"0 25 * * *"}"#,
+            r#"{"cron":"* * *"}"#,
+            r#"{"cron":7}"#,
+            r#"{"cron":"* * * * *","time_zone":"Asia/Soul"}"#,
+        ] {
+            assert_eq!(kind(read(body)), Kind::OutOfRange, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_log_level_lasts_an_hour_unless_somebody_says_so_and_never_more_than_a_day() {
+        let hour = log_level(br#"{"level":"debug"}"#).expect("a level");
+        assert_eq!((hour.level.as_str(), hour.duration), ("debug", LOG_LEVEL_TIME));
+        let day = log_level(br#"{"level":"info,rbac_sync::api=debug","for":86400}"#).expect("a filter");
+        assert_eq!(day.duration, LOG_LEVEL_LIMIT);
+        for body in [
+            r#"{"level":"loud"}"#,
+            r#"{"level":7}"#,
+            r#"{"level":"debug","for":"25h"}"#,
+            r#"{"level":"debug","for":0}"#,
+            r#"{"level":"debug","for":"soon"}"#,
+        ] {
+            assert_eq!(kind(log_level(body.as_bytes())), Kind::OutOfRange, "{body}");
+        }
     }
 
     #[test]
     fn refuses_a_pause_that_is_no_time() {
-        for value in ["\"\"", "\"soon\"", "\"0s\"", "0", "-5", "1.5", "\"1000000000y\"", "true", "\"-2h\""] {
+        for value in [
+            "\"\"",
+            "\"soon\"",
+            "\"0s\"",
+            "0",
+            "-5",
+            "1.5",
+            "\"1000000000y\"",
+            "true",
+            "\"-2h\"",
+            "\"900ms\"",
+            "31622401",
+        ] {
             let body = format!("{{\"for\":{value}}}");
             assert_eq!(kind(pause(body.as_bytes())), Kind::OutOfRange, "{value}");
         }
@@ -271,6 +406,9 @@ mod tests {
         assert_eq!(pause(b"{\"for\":\"2h\"}").expect("text").duration, two_hours);
         assert_eq!(pause(b"{\"for\":7200}").expect("number").duration, two_hours);
         assert_eq!(kind(pause(b"{\"reason\":\"a\\nb\"}")), Kind::OutOfRange);
+        let reason = |length| pause(format!("{{\"reason\":\"{}\"}}", "김".repeat(length)).as_bytes());
+        assert!(reason(500).is_ok());
+        assert_eq!(kind(reason(501)), Kind::OutOfRange);
     }
 
     #[test]
@@ -282,7 +420,7 @@ mod tests {
 
     #[test]
     fn a_query_has_the_known_key_once_and_in_range() {
-        let wait = |text| Query::parse(Some(text), Some("wait")).and_then(|query| query.wait());
+        let wait = |text| Query::parse(Some(text), &["wait"]).and_then(|query| query.wait());
         assert_eq!(wait("wait=30s").expect("valid"), Some(Duration::from_secs(30)));
         assert_eq!(wait("wait=5h").expect("capped"), Some(WAIT_LIMIT));
         for text in ["wait=1m+30s", "wait=1m%2030s", "wait=%39%30"] {
@@ -291,11 +429,38 @@ mod tests {
         for text in ["wait=x", "wait", "wait=1s&wait=2s", "limit=2", "wait=30s&x=1"] {
             assert_eq!(kind(wait(text)), Kind::Malformed, "{text}");
         }
-        let limit = |text| Query::parse(Some(text), Some("limit")).and_then(|query| query.limit());
+        let limit = |text| Query::parse(Some(text), &["limit", "before"]).and_then(|query| query.limit());
         assert_eq!(limit("").expect("default"), 20);
         assert_eq!(limit("limit=1000").expect("highest"), 1000);
-        for text in ["limit=0", "limit=1001", "limit=-1", "limit=%ff", "limit=%3"] {
+        for text in ["limit=0", "limit=1001", "limit=-1", "limit=%ff", "limit=%3", "limit=5&limit=5"] {
             assert_eq!(kind(limit(text)), Kind::Malformed, "{text}");
         }
+        let before = |text| Query::parse(Some(text), &["limit", "before"]).and_then(|query| query.before());
+        let id = Uuid::now_v7();
+        assert_eq!(before("limit=5").expect("none"), None);
+        let both = format!("before={id}&limit=5");
+        assert_eq!(before(&both).expect("an ID"), Some(id));
+        assert_eq!(kind(before("before=yesterday")), Kind::Malformed);
+    }
+
+    #[test]
+    fn an_idempotency_key_is_a_short_visible_text_with_or_without_quotes() {
+        let key = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("idempotency-key", HeaderValue::from_bytes(value.as_bytes()).expect("a header"));
+            }
+            idempotency_key(&headers)
+        };
+        assert_eq!(key(&[]).expect("none"), None);
+        assert_eq!(key(&["8e03978e-40d5"]).expect("bare").as_deref(), Some("8e03978e-40d5"));
+        assert_eq!(key(&["\"8e03978e-40d5\""]).expect("quoted").as_deref(), Some("8e03978e-40d5"));
+        let longest = "x".repeat(128);
+        assert!(key(&[longest.as_str()]).is_ok());
+        for bad in ["", "\"\"", "\"", "\"a", "a\"", "a b", "\"a\"b\"", "\"a\\b\"", "caf\u{e9}", &format!("{longest}x")]
+        {
+            assert_eq!(kind(key(&[bad])), Kind::Malformed, "{bad}");
+        }
+        assert_eq!(kind(key(&["a", "a"])), Kind::Malformed);
     }
 }

@@ -12,6 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use uuid::Uuid;
 
+use super::local::Door;
 use crate::config::{HttpConfig, SocketConfig};
 
 /// Time for a daemon on the same path to take a connection.
@@ -24,7 +25,7 @@ pub struct Listener(pub(super) Bound);
 #[derive(Debug)]
 pub(super) enum Bound {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    Unix(UnixListener, Door, SocketFile),
 }
 
 impl Listener {
@@ -42,7 +43,7 @@ impl Listener {
     /// # Errors
     /// The path cannot be bound; the text says what to do.
     pub async fn unix(config: &SocketConfig) -> io::Result<Self> {
-        bind_unix(config).await.map(|(listener, file)| Self(Bound::Unix(listener, file)))
+        bind_unix(config).await.map(|(listener, door, file)| Self(Bound::Unix(listener, door, file)))
     }
 
     /// The address of a TCP listener: the real port when port 0 was asked for.
@@ -55,7 +56,7 @@ impl Listener {
     }
 }
 
-async fn bind_unix(config: &SocketConfig) -> io::Result<(UnixListener, SocketFile)> {
+async fn bind_unix(config: &SocketConfig) -> io::Result<(UnixListener, Door, SocketFile)> {
     let path = &config.path;
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -75,7 +76,8 @@ async fn bind_unix(config: &SocketConfig) -> io::Result<(UnixListener, SocketFil
     fs::set_permissions(&inside, fs::Permissions::from_mode(config.mode & 0o777))?;
     fs::rename(&inside, path)?;
     let file = SocketFile::of(path)?;
-    Ok((listener, file))
+    let door = Door::of(&fs::symlink_metadata(path)?);
+    Ok((listener, door, file))
 }
 
 /// An error unless the path is free or holds a socket on which nobody answers.

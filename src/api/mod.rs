@@ -4,17 +4,22 @@
 //! about runs: a change is a command through the [`Handle`], a read is the latest snapshot.
 //!
 //! ```text
-//! Listener -> serve (connections) -> router (guard, route, 404/405) -> handlers -> Handle
+//! Listener -> serve (connections) -> router (guard, route, 404/405, role) -> handlers -> Handle
 //!                                                                           |
 //!                                       wire (JSON)  <-  problem (errors) <-+
 //! ```
 
+mod access;
+mod condition;
+mod denials;
+mod events;
 mod guard;
 mod guests;
 mod handlers;
 mod health;
 mod input;
 mod listen;
+mod local;
 mod openapi;
 pub mod problem;
 mod router;
@@ -24,15 +29,20 @@ mod stall;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod tls;
 pub mod wire;
 
 use std::net::IpAddr;
 
-pub use input::{duration, pause_body};
+pub use events::CONTENT as EVENT_STREAM;
+pub use input::{duration, log_level_body, pause_body};
 pub use listen::Listener;
+pub use local::Local;
 pub use serve::serve;
+pub use tls::follow as follow_certificates;
 
-use crate::history::Actor;
+use crate::config::Digest;
+use crate::history::Via;
 use crate::metrics::Metrics;
 use crate::supervisor::Handle;
 
@@ -49,25 +59,30 @@ pub struct App {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// Somebody whom the mode of the socket file let in.
-    Unix,
+    Unix(Local),
     /// Somebody on the network or on this host.
     Tcp {
         /// The address that the connection comes from.
         remote: IpAddr,
+        /// The fingerprint of the certificate that was shown and is valid.
+        certificate: Option<Digest>,
     },
 }
 
 impl Peer {
-    /// Who asks, as far as the listener knows.
-    pub(super) fn actor(self) -> Actor {
-        Actor::named(self.listener())
+    /// The way that it came, for the audit.
+    pub(super) fn via(self) -> Via {
+        match self {
+            Self::Unix(_) => Via::Socket,
+            Self::Tcp { remote, .. } => Via::Http(remote),
+        }
     }
 
     /// The name of the listener in metrics and in the log.
     #[must_use]
     pub fn listener(self) -> &'static str {
         match self {
-            Self::Unix => "socket",
+            Self::Unix(_) => "socket",
             Self::Tcp { .. } => "http",
         }
     }

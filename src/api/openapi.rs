@@ -21,9 +21,9 @@ pub(super) fn document() -> Bytes {
 const OF_ALL: [(&str, &str); 2] = [("400", "Malformed"), ("403", "Forbidden")];
 /// What a request without a token can meet, unless the route is open.
 const OF_GUARDED: (&str, &str) = ("401", "Unauthorized");
-/// What a request with a body can meet: every one that may change something.
-const OF_CHANGES: [(&str, &str); 3] =
-    [("408", "RequestTimeout"), ("413", "BodyTooLarge"), ("415", "UnsupportedMediaType")];
+/// What a request with a body can meet: every one that may change something, and that viewers may not send.
+const OF_CHANGES: [(&str, &str); 4] =
+    [("403", "ChangeForbidden"), ("408", "RequestTimeout"), ("413", "BodyTooLarge"), ("415", "UnsupportedMediaType")];
 
 fn complete() -> Value {
     let mut document: Value = serde_json::from_str(include_str!("openapi.json")).expect("the tests read the same file");

@@ -1,11 +1,12 @@
 //! Errors of the API as RFC 9457 problem details, each with a type that never changes.
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 
+use super::router::Reply;
 use crate::supervisor::Denied;
 
 /// Every kind of error that the API answers; `type` in the reply is `urn:rbac-sync:problem:NAME`.
@@ -13,8 +14,10 @@ use crate::supervisor::Denied;
 pub enum Kind {
     /// `malformed`, 400: the path, the query or the body cannot be understood.
     Malformed,
-    /// `unauthorized`, 401: the bearer token is missing or wrong.
+    /// `unauthorized`, 401: the bearer token or the client certificate is missing or wrong.
     Unauthorized,
+    /// `insufficient-role`, 403: whoever asks may read, but change nothing.
+    InsufficientRole,
     /// `forbidden`, 403: this listener does not serve that client.
     Forbidden,
     /// `foreign-host`, 403: the `Host` header names somebody else (DNS rebinding).
@@ -33,6 +36,8 @@ pub enum Kind {
     NothingToCancel,
     /// `queue-taken`, 409: a run with other options already waits.
     QueueTaken,
+    /// `precondition-failed`, 412: the resource is not the one that `If-Match` names.
+    PreconditionFailed,
     /// `body-too-large`, 413.
     BodyTooLarge,
     /// `unsupported-media-type`, 415: the body is not declared as JSON.
@@ -41,6 +46,8 @@ pub enum Kind {
     OutOfRange,
     /// `unknown-source`, 422: the configuration has no source of that name.
     UnknownSource,
+    /// `idempotency-key-reused`, 422: the key is that of another request.
+    KeyReused,
     /// `configuration-refused`, 422: the new configuration is wrong; the old one stays in effect.
     ConfigurationRefused,
     /// `busy`, 503: too many requests wait.
@@ -55,9 +62,10 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::Malformed,
         Self::Unauthorized,
+        Self::InsufficientRole,
         Self::Forbidden,
         Self::ForeignHost,
         Self::ForeignOrigin,
@@ -67,10 +75,12 @@ impl Kind {
         Self::RequestTimeout,
         Self::NothingToCancel,
         Self::QueueTaken,
+        Self::PreconditionFailed,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::OutOfRange,
         Self::UnknownSource,
+        Self::KeyReused,
         Self::ConfigurationRefused,
         Self::Busy,
         Self::Stopping,
@@ -81,7 +91,10 @@ impl Kind {
     fn parts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::Malformed => (StatusCode::BAD_REQUEST, "malformed", "The request cannot be understood"),
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "A valid bearer token is needed"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "A valid token or certificate is needed"),
+            Self::InsufficientRole => {
+                (StatusCode::FORBIDDEN, "insufficient-role", "Only an operator may change things")
+            }
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "Not served to this client"),
             Self::ForeignHost => (StatusCode::FORBIDDEN, "foreign-host", "The Host header is not of this daemon"),
             Self::ForeignOrigin => (StatusCode::FORBIDDEN, "foreign-origin", "Requests of other web pages are refused"),
@@ -91,12 +104,18 @@ impl Kind {
             Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request-timeout", "The body did not arrive in time"),
             Self::NothingToCancel => (StatusCode::CONFLICT, "nothing-to-cancel", "No run is under way"),
             Self::QueueTaken => (StatusCode::CONFLICT, "queue-taken", "A different run is already queued"),
+            Self::PreconditionFailed => {
+                (StatusCode::PRECONDITION_FAILED, "precondition-failed", "It has changed meanwhile")
+            }
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large"),
             Self::UnsupportedMediaType => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body must be JSON")
             }
             Self::OutOfRange => (StatusCode::UNPROCESSABLE_ENTITY, "out-of-range", "A value is out of range"),
             Self::UnknownSource => (StatusCode::UNPROCESSABLE_ENTITY, "unknown-source", "No such source"),
+            Self::KeyReused => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The key is that of another request")
+            }
             Self::ConfigurationRefused => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "configuration-refused", "The configuration was refused")
             }
@@ -162,14 +181,14 @@ impl Problem {
 
     /// The reply.
     #[must_use]
-    pub fn reply(self) -> Response<Full<Bytes>> {
+    pub(super) fn reply(self) -> Reply {
         let (status, _, title) = self.kind.parts();
         let mut body = self.extensions;
         body.insert("type".into(), json!(self.kind.urn()));
         body.insert("title".into(), json!(title));
         body.insert("status".into(), json!(status.as_u16()));
         body.insert("detail".into(), json!(self.detail));
-        let mut reply = Response::new(Full::new(Bytes::from(Value::Object(body).to_string() + "\n")));
+        let mut reply = Response::new(Either::Left(Full::new(Bytes::from(Value::Object(body).to_string() + "\n"))));
         *reply.status_mut() = status;
         let headers = reply.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -194,6 +213,8 @@ impl From<Denied> for Problem {
             Denied::UnknownSource(_) => Kind::UnknownSource,
             Denied::NothingToCancel => Kind::NothingToCancel,
             Denied::QueueTaken => Kind::QueueTaken,
+            Denied::ScheduleChanged => Kind::PreconditionFailed,
+            Denied::KeyReused => Kind::KeyReused,
             Denied::Standby(_) => Kind::Standby,
         };
         Self::new(kind, denied.to_string())

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CACHE_CONTROL, CONNECTION, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::http::request::Parts;
@@ -12,14 +11,18 @@ use hyper::{Method, Request, Response};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::access::Identity;
+use super::denials::Denials;
+use super::events::{self, Body};
 use super::guests::Guest;
 use super::handlers::{self, Call};
 use super::input::{self, Query};
 use super::problem::{Kind, Problem};
 use super::{App, Peer, guard};
+use crate::supervisor::Snapshot;
 
-/// A reply; bodies are small and complete.
-pub(super) type Reply = Response<Full<Bytes>>;
+/// A reply.
+pub(super) type Reply = Response<Body>;
 
 /// What all requests of a listener share.
 #[derive(Clone)]
@@ -30,6 +33,9 @@ pub(super) struct Front {
     /// One permit for each request that waits for a run: they are fewer than the connections, so
     /// that clients that wait, or died waiting, leave room for the others.
     pub(super) waits: Arc<Semaphore>,
+    pub(super) denials: Arc<Denials>,
+    /// One permit for each stream of events.
+    pub(super) streams: Arc<Semaphore>,
 }
 
 /// What a path names.
@@ -43,12 +49,15 @@ pub(super) enum Route<'a> {
     Pause,
     Resume,
     History,
+    Audit,
+    Events,
     Health,
     Live,
     Ready,
     Metrics,
     Config,
     Reload,
+    LogLevel,
     Openapi,
 }
 
@@ -66,12 +75,15 @@ impl<'a> Route<'a> {
             (Some("sync"), Some("pause"), None, _) => Self::Pause,
             (Some("sync"), Some("resume"), None, _) => Self::Resume,
             (Some("sync"), Some("history"), None, _) => Self::History,
+            (Some("sync"), Some("audit"), None, _) => Self::Audit,
+            (Some("events"), None, ..) => Self::Events,
             (Some("health"), None, ..) => Self::Health,
             (Some("health"), Some("live"), None, _) => Self::Live,
             (Some("health"), Some("ready"), None, _) => Self::Ready,
             (Some("metrics"), None, ..) => Self::Metrics,
             (Some("config"), None, ..) => Self::Config,
             (Some("config"), Some("reload"), None, _) => Self::Reload,
+            (Some("log"), Some("level"), None, _) => Self::LogLevel,
             (Some("openapi.json"), None, ..) => Self::Openapi,
             _ => return None,
         })
@@ -88,19 +100,22 @@ impl<'a> Route<'a> {
             Self::Pause => "/sync/pause",
             Self::Resume => "/sync/resume",
             Self::History => "/sync/history",
+            Self::Audit => "/sync/audit",
+            Self::Events => "/events",
             Self::Health => "/health",
             Self::Live => "/health/live",
             Self::Ready => "/health/ready",
             Self::Metrics => "/metrics",
             Self::Config => "/config",
             Self::Reload => "/config/reload",
+            Self::LogLevel => "/log/level",
             Self::Openapi => "/openapi.json",
         }
     }
 
     /// All of them.
     #[cfg(test)]
-    pub(super) const ALL: [Route<'static>; 15] = [
+    pub(super) const ALL: [Route<'static>; 18] = [
         Route::Status,
         Route::Run,
         Route::RunById("{id}"),
@@ -109,12 +124,15 @@ impl<'a> Route<'a> {
         Route::Pause,
         Route::Resume,
         Route::History,
+        Route::Audit,
+        Route::Events,
         Route::Health,
         Route::Live,
         Route::Ready,
         Route::Metrics,
         Route::Config,
         Route::Reload,
+        Route::LogLevel,
         Route::Openapi,
     ];
 
@@ -122,17 +140,18 @@ impl<'a> Route<'a> {
     pub(super) fn allow(self) -> &'static str {
         match self {
             Self::Run | Self::Cancel | Self::Pause | Self::Resume | Self::Reload => "POST",
-            Self::Schedule => "GET, HEAD, PUT, DELETE",
+            Self::Schedule | Self::LogLevel => "GET, HEAD, PUT, DELETE",
             _ => "GET, HEAD",
         }
     }
 
-    /// The one query key that the route takes with this method.
-    pub(super) fn query_key(self, method: &Method) -> Option<&'static str> {
+    /// The query keys that the route takes.
+    pub(super) fn query_keys(self) -> &'static [&'static str] {
         match self {
-            Self::Run | Self::RunById(_) => Some("wait"),
-            Self::History if method != Method::POST => Some("limit"),
-            _ => None,
+            Self::Run | Self::RunById(_) => &["wait"],
+            Self::History => &["limit", "before"],
+            Self::Audit => &["limit"],
+            _ => &[],
         }
     }
 }
@@ -142,7 +161,18 @@ pub(super) async fn answer(front: Front, guest: Arc<Guest>, peer: Peer, request:
     let started = Instant::now();
     let (head, mut body) = request.into_parts();
     let route = Route::of(head.uri.path());
-    let mut reply = dispatch(&front, &guest, peer, route, &head, &mut body).await.unwrap_or_else(|problem| {
+    let pattern = route.map_or("unknown", Route::pattern);
+    let snapshot = front.app.handle.snapshot();
+    let sender = guard::check(&head, peer, snapshot.config.http.as_ref(), route == Some(Route::Live));
+    let actor = sender.as_ref().ok().map(|identity| identity.actor.clone());
+    let answered = match sender {
+        Ok(identity) => dispatch(&front, &guest, peer, &identity, &snapshot, route, (&head, &mut body)).await,
+        Err(problem) => Err(problem),
+    };
+    let mut reply = answered.unwrap_or_else(|problem| {
+        if matches!(problem.kind.status().as_u16(), 401 | 403) {
+            front.denials.tell(peer, actor.as_ref(), &head.method, pattern, problem.kind);
+        }
         if matches!(problem.kind.status().as_u16(), 401 | 403 | 409 | 503) {
             front.app.metrics.api_denied(problem.kind.name());
         }
@@ -155,7 +185,7 @@ pub(super) async fn answer(front: Front, guest: Arc<Guest>, peer: Peer, request:
         // and unread for ever.
         reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    let (listener, pattern, code) = (peer.listener(), route.map_or("unknown", Route::pattern), reply.status().as_u16());
+    let (listener, code) = (peer.listener(), reply.status().as_u16());
     front.app.metrics.api_request(listener, pattern, code);
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::debug!(listener, method = %head.method, route = pattern, status = code, duration_ms, "request");
@@ -164,23 +194,27 @@ pub(super) async fn answer(front: Front, guest: Arc<Guest>, peer: Peer, request:
 
 async fn dispatch(
     front: &Front,
-    guest: &Guest,
+    guest: &Arc<Guest>,
     peer: Peer,
+    sender: &Identity,
+    snapshot: &Snapshot,
     route: Option<Route<'_>>,
-    head: &Parts,
-    body: &mut Incoming,
+    (head, body): (&Parts, &mut Incoming),
 ) -> Result<Reply, Problem> {
-    let snapshot = front.app.handle.snapshot();
-    guard::check(head, peer, snapshot.config.http.as_ref(), route == Some(Route::Live))?;
     let route = route.ok_or_else(|| Problem::new(Kind::NotFound, "there is no such route"))?;
     let method = if head.method == Method::HEAD { &Method::GET } else { &head.method };
     if !route.allow().split(", ").any(|allowed| allowed == method.as_str()) {
         return Err(Problem::method_not_allowed(route.allow()));
     }
-    let query = Query::parse(head.uri.query(), route.query_key(method))?;
+    // Before the body is read: whoever may not change things cannot make us wait for one either.
+    if method != Method::GET {
+        sender.may_change()?;
+    }
+    let query = Query::parse(head.uri.query(), route.query_keys())?;
     let body = if method == Method::GET { Bytes::new() } else { input::body(&head.headers, body).await? };
-    let _served = guest.served();
-    let call = Call { front, peer, snapshot: &snapshot, query, body };
+    // Until the answer is there, or the stream of events ends.
+    let served = guest.served();
+    let call = Call { front, peer, actor: &sender.actor, head, snapshot, query, body };
     match (route, method.as_str()) {
         (Route::Status, _) => handlers::status(&call),
         (Route::Run, _) => handlers::run(&call).await,
@@ -192,12 +226,17 @@ async fn dispatch(
         (Route::Pause, _) => handlers::pause(&call).await,
         (Route::Resume, _) => handlers::resume(&call).await,
         (Route::History, _) => handlers::history(&call),
+        (Route::Audit, _) => handlers::audit(&call),
+        (Route::Events, _) => events::open(front, head, served),
         (Route::Health, _) => handlers::health(&call),
         (Route::Live, _) => handlers::live(&call),
         (Route::Ready, _) => handlers::ready(&call),
         (Route::Metrics, _) => handlers::metrics(&call),
         (Route::Config, _) => handlers::config(&call),
         (Route::Reload, _) => handlers::reload(&call).await,
+        (Route::LogLevel, "PUT") => handlers::set_log_level(&call).await,
+        (Route::LogLevel, "DELETE") => handlers::reset_log_level(&call).await,
+        (Route::LogLevel, _) => handlers::log_level(&call),
         (Route::Openapi, _) => handlers::openapi(),
     }
 }
@@ -214,7 +253,7 @@ mod tests {
         {
             assert_eq!(Route::of(path), None, "{path}");
         }
-        for path in ["/sync/runs/a/b", "/health/live/x", "/metrics/", "/config/reload/now", "/../health"] {
+        for path in ["/sync/runs/a/b", "/health/live/x", "/metrics/", "/events/1", "/config/reload/now", "/../health"] {
             assert_eq!(Route::of(path), None, "{path}");
         }
     }

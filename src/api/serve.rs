@@ -10,7 +10,8 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
@@ -19,9 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::guests::{Guest, Guests};
 use super::listen::{Bound, Listener};
+use super::local::Door;
 use super::router::{self, Front};
 use super::stall::WriteStall;
-use super::{App, Peer};
+use super::{App, Peer, tls};
 
 /// What a listener allows.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +32,8 @@ pub(super) struct Limits {
     pub(super) connections: usize,
     /// Requests at a time that wait for a run.
     pub(super) waits: usize,
+    /// Streams of events at a time.
+    pub(super) streams: usize,
     /// Time from the end of one request to the end of the next one's header: idle connections and
     /// half-sent headers end here.
     pub(super) header: Duration,
@@ -44,6 +48,7 @@ impl Default for Limits {
         Self {
             connections: 256,
             waits: 128,
+            streams: 32,
             header: Duration::from_secs(10),
             write: Duration::from_secs(30),
             drain: Duration::from_secs(5),
@@ -53,6 +58,8 @@ impl Default for Limits {
 
 /// Bytes of a request's header at the most.
 const HEADER_LIMIT: usize = 16 * 1024;
+/// Milliseconds that sent bytes may go without the peer's acknowledgement.
+const VANISHED: u32 = 30_000;
 /// Rest after a failed accept (usually: out of file descriptors), so that it does not spin.
 const ACCEPT_REST: Duration = Duration::from_millis(200);
 
@@ -65,41 +72,55 @@ pub async fn serve(listener: Listener, app: App, stop: CancellationToken) {
 pub(super) async fn serve_within(listener: Listener, app: App, stop: CancellationToken, limits: Limits) {
     match listener.0 {
         Bound::Tcp(listener) => accept_loop(listener, app, stop, limits).await,
-        Bound::Unix(listener, _file) => accept_loop(listener, app, stop, limits).await,
+        Bound::Unix(listener, door, _file) => accept_loop((listener, door), app, stop, limits).await,
     }
 }
 
 /// A listener of either kind.
 pub(super) trait Accept {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    /// Whether `[http.tls]` is for it.
+    const MAY_ENCRYPT: bool;
 
     fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
 }
 
 impl Accept for TcpListener {
     type Stream = tokio::net::TcpStream;
+    const MAY_ENCRYPT: bool = true;
 
     async fn next(&self) -> io::Result<(Self::Stream, Peer)> {
         let (stream, remote) = self.accept().await?;
         stream.set_nodelay(true)?;
+        // A peer that vanished without a word would hold an event stream for a quarter of an hour.
+        rustix::net::sockopt::set_tcp_user_timeout(&stream, VANISHED)?;
         let remote: IpAddr = remote.ip();
-        Ok((stream, Peer::Tcp { remote }))
+        Ok((stream, Peer::Tcp { remote, certificate: None }))
     }
 }
 
-impl Accept for UnixListener {
+impl Accept for (UnixListener, Door) {
     type Stream = tokio::net::UnixStream;
+    const MAY_ENCRYPT: bool = false;
 
     async fn next(&self) -> io::Result<(Self::Stream, Peer)> {
-        self.accept().await.map(|(stream, _)| (stream, Peer::Unix))
+        let (stream, _) = self.0.accept().await?;
+        let caller = self.1.caller(&stream);
+        Ok((stream, Peer::Unix(caller)))
     }
 }
 
-pub(super) async fn accept_loop(listener: impl Accept, app: App, stop: CancellationToken, limits: Limits) {
+pub(super) async fn accept_loop<L: Accept>(listener: L, app: App, stop: CancellationToken, limits: Limits) {
     let slots = Arc::new(Semaphore::new(limits.connections));
     let guests = Arc::new(Guests::default());
-    let waits = Arc::new(Semaphore::new(limits.waits));
-    let front = Front { app, stop: stop.clone(), waits };
+    let places = Arc::new(Semaphore::new(tls::HANDSHAKES));
+    let front = Front {
+        app,
+        stop: stop.clone(),
+        waits: Arc::new(Semaphore::new(limits.waits)),
+        streams: Arc::new(Semaphore::new(limits.streams)),
+        denials: Arc::default(),
+    };
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut failing = false;
@@ -118,16 +139,24 @@ pub(super) async fn accept_loop(listener: impl Accept, app: App, stop: Cancellat
                     continue;
                 }
                 let (guest, metrics, slots) = (guests.enter(), front.app.metrics.clone(), slots.clone());
-                let connection = connection(stream, peer, &front, &guest, limits, &graceful);
+                let server = L::MAY_ENCRYPT.then(|| encryption(&front.app)).flatten();
+                let handshake = server.map(|server| (server, places.clone()));
+                let (front, watcher) = (front.clone(), graceful.watcher());
+                let staying = guest.clone();
                 let conversation = async move {
                     // The one that makes room is about to end.
                     let _slot = match slot {
                         Some(slot) => Ok(slot),
                         None => slots.acquire_owned().await,
                     };
-                    connection.await;
+                    let stream = WriteStall::new(stream, limits.write);
+                    match handshake {
+                        None => converse(stream, peer, front, staying, limits, watcher).await,
+                        Some(handshake) => encrypted(stream, peer, front, staying, limits, watcher, handshake).await,
+                    }
                 };
                 connections.spawn(async move {
+                    // Also in the middle of a handshake: who has not finished one has asked for nothing yet.
                     tokio::select! {
                         () = guest.asked_to_leave() => metrics.api_denied("evicted"),
                         () = conversation => {}
@@ -150,20 +179,46 @@ pub(super) async fn accept_loop(listener: impl Accept, app: App, stop: Cancellat
     connections.shutdown().await;
 }
 
-/// One connection from its first request to its end.
-fn connection<S>(
+/// What the configuration in effect says of encryption.
+fn encryption(app: &App) -> Option<Arc<ServerConfig>> {
+    let snapshot = app.handle.snapshot();
+    snapshot.config.http.as_ref()?.tls.as_ref().map(|tls| tls.server.clone())
+}
+
+/// As [`converse`], behind a handshake.
+async fn encrypted<S>(
     stream: S,
     peer: Peer,
-    front: &Front,
-    guest: &Arc<Guest>,
+    front: Front,
+    guest: Arc<Guest>,
     limits: Limits,
-    graceful: &GracefulShutdown,
-) -> impl Future<Output = ()> + Send + use<S>
+    watcher: Watcher,
+    (server, places): (Arc<ServerConfig>, Arc<Semaphore>),
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let handshake = tokio::select! {
+        handshake = tls::handshake(stream, server, &places) => handshake,
+        () = front.stop.cancelled() => return,
+    };
+    match (handshake, peer) {
+        (Ok((stream, certificate)), Peer::Tcp { remote, .. }) => {
+            converse(stream, Peer::Tcp { remote, certificate }, front, guest, limits, watcher).await;
+        }
+        (Ok((stream, _)), peer) => converse(stream, peer, front, guest, limits, watcher).await,
+        (Err(error), _) => {
+            front.app.metrics.api_denied("tls");
+            tracing::debug!(listener = peer.listener(), %error, "no TLS handshake");
+        }
+    }
+}
+
+/// One connection from its first request to its end.
+async fn converse<S>(stream: S, peer: Peer, front: Front, guest: Arc<Guest>, limits: Limits, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let metrics = front.app.metrics.clone();
-    let (front, guest) = (front.clone(), guest.clone());
     let service = service_fn(move |request| {
         let answer = router::answer(front.clone(), guest.clone(), peer, request);
         async move { Ok::<_, Infallible>(answer.await) }
@@ -173,14 +228,11 @@ where
         .header_read_timeout(limits.header)
         .max_buf_size(HEADER_LIMIT)
         .half_close(true)
-        .serve_connection(TokioIo::new(WriteStall::new(stream, limits.write)), service);
-    let connection = graceful.watch(connection);
-    async move {
-        if let Err(error) = connection.await {
-            if error.is_parse() {
-                metrics.api_denied("malformed");
-            }
-            tracing::debug!(listener = peer.listener(), %error, "connection ended");
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection).await {
+        if error.is_parse() {
+            metrics.api_denied("malformed");
         }
+        tracing::debug!(listener = peer.listener(), %error, "connection ended");
     }
 }

@@ -10,16 +10,17 @@ use uuid::Uuid;
 
 use super::App;
 use crate::config::{
-    Config, Deletes, Dialect, Endpoint, LogConfig, LogFormat, MaxDeletes, Pace, SocketConfig, SourceConfig, SourceName,
-    TargetConfig,
+    Config, Deletes, Dialect, Endpoint, LogConfig, LogFormat, MaxDeletes, Pace, ScheduleConfig, SocketConfig,
+    SourceConfig, SourceName, TargetConfig,
 };
 use crate::engine::{Counts, Levels, Mode};
-use crate::history::{RunRecord, RunState, Trigger};
+use crate::history::{Actor, RunRecord, RunState, Trigger};
 use crate::metrics::Metrics;
-use crate::schedule::Pause;
+use crate::schedule::{Pause, Plan};
+use crate::supervisor::events::Log;
 use crate::supervisor::{
-    Admitted, Command, ConfigStatus, Denied, Handle, LastResult, Order, Reachability, ReloadOutcome, RunRequest,
-    Schedule, ScheduleOrigin, Snapshot, SourceStatus, Status,
+    Admitted, Command, ConfigStatus, Denied, Event, Handle, LastResult, LogLevel, Order, Origin, Reachability,
+    ReloadOutcome, RunRequest, Schedule, Snapshot, SourceStatus, Status,
 };
 
 /// Seconds after a fixed moment.
@@ -38,6 +39,7 @@ pub(crate) fn record(number: u8) -> RunRecord {
         run_id: id(number),
         state: RunState::Finished,
         trigger: Trigger::Socket,
+        actor: Some(Actor::named("uid 1000")),
         mode: Mode::Delta,
         source: "main".into(),
         dry_run: false,
@@ -54,7 +56,11 @@ pub(crate) fn record(number: u8) -> RunRecord {
 pub(crate) fn config() -> Config {
     let endpoint = Endpoint { dialect: Dialect::Sqlite, url: "sqlite:///tmp/x.db".into(), password: None };
     Config {
-        interval: Duration::from_secs(5),
+        schedule: ScheduleConfig {
+            plan: Plan::Interval(Duration::from_secs(5)),
+            time_zone: chrono_tz::UTC,
+            jitter: Duration::ZERO,
+        },
         sources: vec![SourceConfig {
             name: SourceName::new("main").expect("valid"),
             endpoint: endpoint.clone(),
@@ -85,7 +91,8 @@ pub(crate) fn snapshot() -> Snapshot {
         next_run: Some(at(1_000_000_000)),
         interval_sec: 5,
         last_result: Some(LastResult { run_id: id(2), success: true, processed: 10, duration_ms: 1000, error: None }),
-        schedule: Schedule { interval_sec: 5, origin: ScheduleOrigin::File },
+        schedule: Schedule::new(&Plan::Interval(Duration::from_secs(5)), Origin::File),
+        log_level: LogLevel { level: "info".into(), origin: Origin::File, until: None },
         pause: None,
         running: Vec::new(),
         sources: vec![SourceStatus {
@@ -95,6 +102,7 @@ pub(crate) fn snapshot() -> Snapshot {
             verified_since: Some(at(2)),
             consecutive_failures: 0,
             next_run: Some(at(1_000_000_000)),
+            backoff: None,
         }],
         target: up,
         config: ConfigStatus {
@@ -112,18 +120,19 @@ pub(crate) fn snapshot() -> Snapshot {
         unconfigured_sources: Vec::new(),
     };
     let history = Arc::new([record(2), record(1)].map(Arc::new).to_vec());
-    Snapshot { status, config: Arc::new(config()), history, open_runs: Vec::new() }
+    Snapshot { status, config: Arc::new(config()), history, changes: Arc::default(), open_runs: Vec::new() }
 }
 
 /// The supervisor's side of a [`Handle`], driven by a test.
 pub(crate) struct Supervisor {
     pub(crate) state: Arc<watch::Sender<Arc<Snapshot>>>,
+    events: watch::Sender<Log>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Supervisor {
     /// Starts it. It obeys: runs are queued until [`Supervisor::finish`], sources named `busy`,
-    /// `taken` and `standby` are denied, a reload is refused while a pause is in effect.
+    /// `taken` and `standby` and the key `reused` are denied, a reload is refused while a pause is in effect.
     pub(crate) fn start(snapshot: Snapshot) -> (Self, App) {
         let (state, watch) = watch::channel(Arc::new(snapshot));
         let (commands, mut queue) = mpsc::channel::<Order>(8);
@@ -134,7 +143,9 @@ impl Supervisor {
                 obey(&shared, order.command);
             }
         });
-        (Self { state, task }, App { handle: Handle::new(commands, watch), metrics: Metrics::new() })
+        let events = watch::Sender::new(Log::new());
+        let handle = Handle::new(commands, watch, events.subscribe());
+        (Self { state, events, task }, App { handle, metrics: Metrics::new() })
     }
 
     /// Ends the run with that ID.
@@ -154,7 +165,12 @@ impl Supervisor {
         change(&self.state, edit);
     }
 
-    /// Ends it: both channels close.
+    /// Adds an event; a change of the state alone adds none.
+    pub(crate) fn tell(&self, event: Event) {
+        self.events.send_modify(|log| log.push(event, at(100)));
+    }
+
+    /// Ends it: its channels close.
     pub(crate) async fn stop(self) {
         self.task.abort();
         let _ = self.task.await;
@@ -184,6 +200,7 @@ fn obey(state: &watch::Sender<Arc<Snapshot>>, command: Command) {
     match command {
         Command::Run(request, reply) => {
             let denied = match request.source.as_ref().map(SourceName::as_str) {
+                _ if request.key.as_deref() == Some("reused") => Some(Denied::KeyReused),
                 None | Some("main") => None,
                 Some("busy") => Some(Denied::Busy),
                 Some("taken") => Some(Denied::QueueTaken),
@@ -221,13 +238,28 @@ fn obey(state: &watch::Sender<Arc<Snapshot>>, command: Command) {
             });
             let _ = reply.send(Ok(()));
         }
-        Command::SetInterval(interval, reply) => {
-            let schedule = Schedule {
-                interval_sec: interval.map_or(5, |interval| interval.as_secs()),
-                origin: if interval.is_some() { ScheduleOrigin::Api } else { ScheduleOrigin::File },
+        Command::SetSchedule(request, reply) => {
+            let tag = state.borrow().status.schedule.tag();
+            if request.expected.is_some_and(|tags| !tags.contains(&tag)) {
+                let _ = reply.send(Err(Denied::ScheduleChanged));
+                return;
+            }
+            let schedule = match &request.plan {
+                Some(plan) => Schedule::new(plan, Origin::Api),
+                None => Schedule::new(&config().schedule.plan, Origin::File),
             };
             change(state, |snapshot| snapshot.status.schedule = schedule.clone());
             let _ = reply.send(Ok(schedule));
+        }
+        Command::SetLogLevel(request, reply) => {
+            let file = LogLevel { level: "info".into(), origin: Origin::File, until: None };
+            let level = request.map_or(file, |request| LogLevel {
+                level: request.level,
+                origin: Origin::Api,
+                until: Some(at(100) + request.duration),
+            });
+            change(state, |snapshot| snapshot.status.log_level = level.clone());
+            let _ = reply.send(Ok(level));
         }
         Command::Reload(_, reply) => {
             let success = !state.borrow().status.paused;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::engine::Mode;
-use crate::history::RunRecord;
+use crate::history::{Change, RunRecord};
 use crate::schedule::Pause;
 
 /// Body of `POST /sync/run`. Every field is optional; null is the same as absent.
@@ -36,11 +36,28 @@ pub struct PauseBody {
     pub duration: Option<String>,
 }
 
-/// Body of `PUT /sync/schedule`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// Body of `PUT /sync/schedule`: an interval or a cron expression.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ScheduleBody {
     /// Seconds between scheduled runs, 1 to 86400.
-    pub interval_sec: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval_sec: Option<u64>,
+    /// A cron expression.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
+    /// Its zone; absent means the configured one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+}
+
+/// Body of `PUT /log/level`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LogLevelBody {
+    /// A level or a filter per module.
+    pub level: String,
+    /// Ends by itself after this time; absent means an hour.
+    #[serde(rename = "for")]
+    pub duration: Option<String>,
 }
 
 /// Reply to `POST /sync/run` while the run is not over.
@@ -63,11 +80,28 @@ pub struct RunOf {
     pub run_id: Uuid,
 }
 
-/// Reply to `GET /sync/history`, and to `POST /sync/run?wait=` with several sources.
+/// Reply to `POST /sync/run?wait=` with several sources.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Runs {
     /// The runs.
     pub runs: Vec<Arc<RunRecord>>,
+}
+
+/// Reply to `GET /sync/audit`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Audit {
+    /// What was changed beside runs, newest first.
+    pub changes: Vec<Arc<Change>>,
+}
+
+/// Reply to `GET /sync/history`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HistoryPage {
+    /// Ended runs, newest first.
+    pub runs: Vec<Arc<RunRecord>>,
+    /// Where the older ones are; absent when there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// Reply to `POST /sync/cancel`.

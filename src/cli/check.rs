@@ -113,15 +113,20 @@ async fn inspect_target(config: &Config) -> Result<Inspection, Error> {
 }
 
 fn understood(config: &Config) -> String {
-    let mut text = format!("the configuration is valid: a run every {}\n", humantime::format_duration(config.interval));
+    let mut text = format!("the configuration is valid: a run {}\n", config.schedule.plan);
     for source in &config.sources {
         let _ = writeln!(text, "source {}: {} (time zone {})", source.name, source.endpoint, source.time_zone);
     }
     let _ = writeln!(text, "target: {}", config.target.endpoint);
     let _ = writeln!(text, "socket: {}", config.socket.path.display());
     if let Some(http) = &config.http {
-        let token = if http.token.is_some() { "with a token" } else { "without a token, for this host only" };
-        let _ = writeln!(text, "http: {} {token}", http.listen);
+        let scheme = if http.tls.is_some() { "https" } else { "http" };
+        let who = match http.clients.len() + usize::from(http.token.is_some()) {
+            0 => "without a token, for this host only".to_owned(),
+            1 => "for one client".to_owned(),
+            clients => format!("for {clients} clients"),
+        };
+        let _ = writeln!(text, "{scheme}: {} {who}", http.listen);
     }
     text
 }
@@ -145,7 +150,7 @@ fn said(connections: &[Connection]) -> String {
 mod tests {
     use super::*;
     use crate::api::testing::config;
-    use crate::config::{HttpConfig, Secret};
+    use crate::config::{Digest, HttpConfig, Secret};
     use crate::engine::{Class, Side};
 
     #[test]
@@ -153,7 +158,8 @@ mod tests {
         let mut config = config();
         config.sources[0].endpoint.password = Some(Secret::new("hunter2"));
         config.sources[0].endpoint.url = "postgres://u@db/pacs?password=hunter3".into();
-        config.http = Some(HttpConfig { listen: ([127, 0, 0, 1], 80).into(), token: Some(Secret::new("hunter4")) });
+        config.http =
+            Some(HttpConfig { token: Some(Digest::of(b"hunter4")), ..HttpConfig::on(([127, 0, 0, 1], 80).into()) });
         let text = understood(&config);
         assert!(text.contains("source main: postgres://u@db/pacs (time zone UTC)"), "{text}");
         assert!(!text.contains("hunter"), "{text}");

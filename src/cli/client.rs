@@ -2,23 +2,33 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
-use hyper::{Method, Request, Uri};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, HOST, HeaderValue, IF_MATCH};
+use hyper::http::uri::Authority;
+use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::args::ClientArgs;
 use super::exit::{Exit, Failure};
+use super::tls;
+use crate::api::EVENT_STREAM;
 use crate::config::{DEFAULT_PATH, DEFAULT_SOCKET, Secret};
 
 const CONNECT_TIME: Duration = Duration::from_secs(5);
@@ -31,12 +41,16 @@ const REPLY_LIMIT: usize = 16 * 1024 * 1024;
 #[derive(Debug)]
 enum Place {
     Socket(PathBuf),
-    Tcp { authority: String, token: Option<Secret> },
+    Tcp { authority: String, token: Option<Secret>, tls: Option<Arc<ClientConfig>> },
 }
 
 /// A way to the daemon.
 #[derive(Debug)]
-pub(super) struct Client(Place);
+pub(super) struct Client {
+    place: Place,
+    /// The value of `If-Match`.
+    only_if: Option<String>,
+}
 
 /// A reply that is not an error.
 #[derive(Debug)]
@@ -44,6 +58,8 @@ pub(super) struct Reply {
     pub(super) status: u16,
     /// As it came: JSON.
     pub(super) text: String,
+    /// The value of `ETag`.
+    pub(super) tag: Option<String>,
 }
 
 impl Reply {
@@ -62,19 +78,34 @@ impl Client {
     /// Finds the daemon from the options, the environment and the configuration.
     pub(super) fn new(args: &ClientArgs) -> Result<Self, Failure> {
         let Some(url) = &args.url else {
-            return socket_path(args).map(|path| Self(Place::Socket(path)));
+            return socket_path(args).map(|path| Self { place: Place::Socket(path), only_if: None });
         };
-        let usage = || Failure::new(Exit::Usage, "--url must look like http://HOST:PORT");
+        let usage = || Failure::new(Exit::Usage, "--url must look like http://HOST:PORT or https://HOST:PORT");
         let uri: Uri = url.parse().map_err(|_| usage())?;
-        let authority = uri
-            .authority()
-            .filter(|name| uri.scheme_str() == Some("http") && uri.path() == "/" && !name.as_str().contains('@'));
+        let tls = match uri.scheme_str() {
+            Some("http") if args.ca_file.is_none() && args.cert.is_none() => None,
+            Some("http") => return Err(Failure::new(Exit::Usage, "--ca-file, --cert and --key need an https URL")),
+            Some("https") => Some(tls::config(args)?),
+            _ => return Err(usage()),
+        };
+        let authority = uri.authority().filter(|name| uri.path() == "/" && !name.as_str().contains('@'));
         let authority = authority.ok_or_else(usage)?.to_string();
         let token = args.token_file.as_ref().map(|file| match std::fs::read_to_string(file) {
             Ok(text) => Ok(Secret::new(text.trim())),
             Err(error) => Err(Failure::new(Exit::Usage, format!("cannot read {}: {error}", file.display()))),
         });
-        Ok(Self(Place::Tcp { authority, token: token.transpose()? }))
+        Ok(Self { place: Place::Tcp { authority, token: token.transpose()?, tls }, only_if: None })
+    }
+
+    /// The same daemon, asked to change something only if it still has that tag. The quotes of a tag, which
+    /// a shell takes away easily, may be missing.
+    pub(super) fn only_if(self, tag: Option<&str>) -> Self {
+        let quoted = |tag: &str| match tag {
+            "*" => tag.to_owned(),
+            tag if tag.contains('"') => tag.to_owned(),
+            tag => format!("\"{tag}\""),
+        };
+        Self { only_if: tag.map(quoted), ..self }
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Reply, Failure> {
@@ -99,24 +130,48 @@ impl Client {
 
     async fn send(&self, method: Method, path: &str, body: Option<Vec<u8>>, time: Duration) -> Result<Reply, Failure> {
         let request = self.request(method, path, body)?;
-        let exchange = async {
-            match &self.0 {
-                Place::Socket(path) => exchange(self.connect(UnixStream::connect(path)).await?, request).await,
-                Place::Tcp { authority, .. } => {
-                    let address = with_port(authority);
-                    exchange(self.connect(TcpStream::connect(address)).await?, request).await
-                }
+        let answer = timeout(time, async { self.begin(request).await?.whole().await }).await;
+        let answer = answer.map_err(|_| Failure::new(Exit::Busy, "the daemon did not answer in time"))??;
+        interpret(answer.status, &answer.body).map(|reply| Reply { tag: answer.tag, ..reply })
+    }
+
+    /// Opens the stream of events, from after one of them or from now on.
+    pub(super) async fn follow(&self, after: Option<&str>) -> Result<Open, Failure> {
+        let mut request = self.request(Method::GET, "/events", None)?;
+        if let Some(id) = after.and_then(|id| HeaderValue::from_str(id).ok()) {
+            request.headers_mut().insert("last-event-id", id);
+        }
+        let answer = timeout(REPLY_TIME, async {
+            let open = self.begin(request).await?;
+            let kind = open.reply.headers().get(CONTENT_TYPE);
+            if open.reply.status() == 200 && kind.is_some_and(|kind| kind == EVENT_STREAM) {
+                return Ok(open);
             }
-        };
-        let answer = timeout(time, exchange).await;
-        let (status, body) = answer.map_err(|_| Failure::new(Exit::Busy, "the daemon did not answer in time"))??;
-        interpret(status, &body)
+            let answer = open.whole().await?;
+            interpret(answer.status, &answer.body)?;
+            Err(Failure::new(Exit::Failed, "what answers there tells no events; is it another version of the daemon?"))
+        });
+        answer.await.map_err(|_| Failure::new(Exit::Busy, "the daemon did not answer in time"))?
+    }
+
+    /// Sends a request and waits for the head of its reply.
+    async fn begin(&self, request: Request<Full<Bytes>>) -> Result<Open, Failure> {
+        match &self.place {
+            Place::Socket(path) => begin(self.connect(UnixStream::connect(path)).await?, request).await,
+            Place::Tcp { authority, tls: None, .. } => {
+                begin(self.connect(TcpStream::connect(with_port(authority, 80))).await?, request).await
+            }
+            Place::Tcp { authority, tls: Some(tls), .. } => {
+                let stream = self.connect(TcpStream::connect(with_port(authority, 443))).await?;
+                begin(encrypt(stream, authority, tls.clone()).await?, request).await
+            }
+        }
     }
 
     fn request(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Request<Full<Bytes>>, Failure> {
-        let (host, token) = match &self.0 {
+        let (host, token) = match &self.place {
             Place::Socket(_) => ("localhost", None),
-            Place::Tcp { authority, token } => (authority.as_str(), token.as_ref()),
+            Place::Tcp { authority, token, .. } => (authority.as_str(), token.as_ref()),
         };
         let mut request = Request::builder().method(method).uri(path).header(HOST, host);
         if let Some(token) = token {
@@ -124,6 +179,9 @@ impl Client {
             let mut value = value.map_err(|_| Failure::new(Exit::Usage, "the token is not one line of ASCII text"))?;
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
+        }
+        if let Some(tag) = &self.only_if {
+            request = request.header(IF_MATCH, tag);
         }
         if body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
@@ -135,7 +193,7 @@ impl Client {
     async fn connect<S>(&self, connecting: impl Future<Output = io::Result<S>>) -> Result<S, Failure> {
         let connected = timeout(CONNECT_TIME, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         connected.map_err(|error| {
-            let place = match &self.0 {
+            let place = match &self.place {
                 Place::Socket(path) => path.display().to_string(),
                 Place::Tcp { authority, .. } => authority.clone(),
             };
@@ -148,25 +206,68 @@ impl Client {
     }
 }
 
-fn with_port(authority: &str) -> String {
-    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
-    if has_port { authority.to_owned() } else { format!("{authority}:80") }
+/// The handshake; a refused certificate of ours shows only when the daemon answers.
+async fn encrypt(stream: TcpStream, authority: &str, tls: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, Failure> {
+    let host = authority.parse::<Authority>().map(|name| name.host().trim_matches(['[', ']']).to_owned());
+    let name = host.ok().and_then(|host| ServerName::try_from(host).ok());
+    let name = name.ok_or_else(|| Failure::new(Exit::Usage, "the URL has no host that a certificate could name"))?;
+    let connecting = timeout(CONNECT_TIME, TlsConnector::from(tls).connect(name, stream)).await;
+    connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(|error| {
+        Failure::new(Exit::Unreachable, format!("no TLS connection to {authority}: {error} (see --ca-file)"))
+    })
 }
 
-async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<(u16, Bytes), Failure>
+fn with_port(authority: &str, default: u16) -> String {
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    if has_port { authority.to_owned() } else { format!("{authority}:{default}") }
+}
+
+/// What came back.
+struct Raw {
+    status: u16,
+    tag: Option<String>,
+    body: Bytes,
+}
+
+/// A reply whose body is still to come, and its connection.
+pub(super) struct Open {
+    reply: Response<Incoming>,
+    driver: JoinHandle<hyper::Result<()>>,
+}
+
+impl Open {
+    /// The body.
+    pub(super) fn body(&mut self) -> &mut Incoming {
+        self.reply.body_mut()
+    }
+
+    /// All of it.
+    async fn whole(mut self) -> Result<Raw, Failure> {
+        let status = self.reply.status().as_u16();
+        let tag = self.reply.headers().get(ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+        let body = Limited::new(self.body(), REPLY_LIMIT).collect().await.map_err(|error| broken(&error))?;
+        Ok(Raw { status, tag, body: body.to_bytes() })
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+fn broken(error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Exit::Unreachable, format!("the daemon ended the connection: {error}"))
+}
+
+async fn begin<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Open, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let broken = |error: &dyn std::fmt::Display| {
-        Failure::new(Exit::Unreachable, format!("the daemon ended the connection: {error}"))
-    };
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
     let driver = tokio::spawn(connection);
     let reply = sender.send_request(request).await.map_err(|error| broken(&error))?;
-    let status = reply.status().as_u16();
-    let body = Limited::new(reply.into_body(), REPLY_LIMIT).collect().await.map_err(|error| broken(&error))?.to_bytes();
-    driver.abort();
-    Ok((status, body))
+    Ok(Open { reply, driver })
 }
 
 /// Problems become failures; a 503 that is not a problem is a health reply.
@@ -179,15 +280,15 @@ fn interpret(status: u16, body: &[u8]) -> Result<Reply, Failure> {
     let kind = body["type"].as_str().and_then(|kind| kind.strip_prefix("urn:rbac-sync:problem:"));
     let exit = match (status, kind) {
         (200..=299 | 503, None) | (_, Some("configuration-refused")) => {
-            return Ok(Reply { status, text: text.to_owned() });
+            return Ok(Reply { status, text: text.to_owned(), tag: None });
         }
         (401 | 403, _) => Exit::NotAllowed,
-        (408 | 503, _) | (_, Some("queue-taken")) => Exit::Busy,
+        (408 | 412 | 503, _) | (_, Some("queue-taken")) => Exit::Busy,
         (400 | 413 | 415 | 422, _) => Exit::Usage,
         _ => Exit::Failed,
     };
     let detail = body["detail"].as_str().unwrap_or("no reason was given");
-    let hint = if status == 401 { " (see --token-file)" } else { "" };
+    let hint = if status == 401 { " (see --token-file and --cert)" } else { "" };
     Err(Failure::new(exit, format!("{detail}{hint}")))
 }
 
@@ -238,6 +339,7 @@ mod tests {
         assert_eq!(exit(409, &problem("nothing-to-cancel")), Exit::Failed);
         assert_eq!(exit(422, &problem("unknown-source")), Exit::Usage);
         assert_eq!(exit(404, &problem("unknown-run")), Exit::Failed);
+        assert_eq!(exit(412, &problem("precondition-failed")), Exit::Busy);
         assert_eq!(exit(200, "<html>"), Exit::Failed);
         assert_eq!(interpret(503, b"{\"ok\":false}").expect("health").status, 503);
     }
@@ -247,7 +349,16 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let file = dir.path().join("c.toml");
         std::fs::write(&file, "[socket]\npath = \"/tmp/other.sock\"\n[[source]]\n").expect("written");
-        let args = ClientArgs { socket: None, url: None, token_file: None, config: Some(file.clone()), json: false };
+        let args = ClientArgs {
+            socket: None,
+            url: None,
+            token_file: None,
+            ca_file: None,
+            cert: None,
+            key: None,
+            config: Some(file.clone()),
+            json: false,
+        };
         assert_eq!(socket_path(&args).expect("configured"), PathBuf::from("/tmp/other.sock"));
         std::fs::write(&file, "[socket").expect("written");
         assert_eq!(socket_path(&args).expect_err("broken").exit, Exit::Config);
@@ -257,9 +368,9 @@ mod tests {
 
     #[test]
     fn an_address_without_a_port_means_80() {
-        assert_eq!(with_port("h"), "h:80");
-        assert_eq!(with_port("h:8080"), "h:8080");
-        assert_eq!(with_port("[::1]"), "[::1]:80");
-        assert_eq!(with_port("[::1]:8080"), "[::1]:8080");
+        assert_eq!(with_port("h", 80), "h:80");
+        assert_eq!(with_port("h:8080", 80), "h:8080");
+        assert_eq!(with_port("[::1]", 80), "[::1]:80");
+        assert_eq!(with_port("[::1]:8080", 80), "[::1]:8080");
     }
 }

@@ -8,13 +8,19 @@ mod check;
 mod claim;
 mod client;
 mod exit;
+mod feed;
 mod forget;
+mod live;
 mod once;
 mod print;
 mod remote;
 mod show;
+mod tell;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod token;
+mod watch;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -61,16 +67,21 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Once(args) => on_all_cores(async { once::run(&args).await }),
         Command::Forget(args) => on_all_cores(async { forget::run(&args).await }),
         Command::Check(args) => on_one_core(check::run(&args)),
-        Command::Status(args) => on_one_core(remote::status(&args)),
+        Command::Status(args) if args.watch => on_one_core(watch::status(&args.client)),
+        Command::Status(args) => on_one_core(remote::status(&args.client)),
         Command::Run(args) => on_one_core(remote::run(&args)),
         Command::Cancel(args) => on_one_core(remote::cancel(&args)),
         Command::Pause(args) => on_one_core(remote::pause(&args)),
         Command::Resume(args) => on_one_core(remote::resume(&args)),
         Command::Schedule(args) => on_one_core(remote::schedule(&args)),
+        Command::Events(args) => on_one_core(watch::events(&args)),
         Command::History(args) => on_one_core(remote::history(&args)),
+        Command::Audit(args) => on_one_core(remote::audit(&args)),
         Command::Reload(args) => on_one_core(remote::reload(&args)),
         Command::Health(args) => on_one_core(remote::health(&args)),
+        Command::LogLevel(args) => on_one_core(remote::log_level(&args)),
         Command::Verify(args) => on_one_core(remote::verify(&args)),
+        Command::Token(args) => token::run(&args),
         Command::Completions { shell } => completions(shell),
     }
 }

@@ -14,7 +14,7 @@ use super::{print, show};
 use crate::api::wire::Runs;
 use crate::config::{Config, SourceConfig};
 use crate::engine::{self, Levels, Settings};
-use crate::history::{RunRecord, RunState, Trigger};
+use crate::history::{Actor, RunRecord, RunState, Trigger};
 use crate::source::Source;
 use crate::target::Target;
 
@@ -125,6 +125,7 @@ async fn run_one(
         run_id: Uuid::now_v7(),
         state: RunState::Finished,
         trigger: Trigger::Cli,
+        actor: Some(Actor::uid(rustix::process::getuid().as_raw())),
         mode: report.mode,
         source: source.name.to_string(),
         dry_run: options.dry_run,

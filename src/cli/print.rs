@@ -1,6 +1,6 @@
 //! Writing to standard output and standard error. A reader that went away (`| head`) is no error.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
@@ -8,12 +8,16 @@ use super::exit::{Exit, Failure};
 
 /// Writes a text to standard output.
 pub(super) fn out(text: &str) -> Result<(), Failure> {
+    more(text).map(drop)
+}
+
+/// Writes a text to standard output; false when nobody reads it any more.
+pub(super) fn more(text: &str) -> Result<bool, Failure> {
     let mut stdout = stdout();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::Failed, format!("cannot write to standard output: {error}")))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::new(Exit::Failed, format!("cannot write to standard output: {error}"))),
     }
 }
 
@@ -26,6 +30,17 @@ pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
 /// Writes a line to standard error; there is nowhere to report that this failed.
 pub(super) fn error(line: &str) {
     let _ = writeln!(stderr(), "{line}");
+}
+
+/// Whether a person looks at standard output.
+pub(super) fn stdout_is_terminal() -> bool {
+    // In tests it is kept, wherever they run.
+    !cfg!(test) && io::stdout().is_terminal()
+}
+
+/// Whether a person looks at standard error.
+pub(super) fn stderr_is_terminal() -> bool {
+    !cfg!(test) && io::stderr().is_terminal()
 }
 
 #[cfg(not(test))]

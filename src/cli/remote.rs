@@ -2,23 +2,30 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use hyper::Method;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::args::{ClientArgs, HistoryArgs, PauseArgs, RunArgs, ScheduleArgs, ScheduleChange, VerifyArgs};
+use super::args::{
+    AuditArgs, ClientArgs, HistoryArgs, LogLevelArgs, PauseArgs, RunArgs, ScheduleArgs, ScheduleChange, VerifyArgs,
+};
 use super::client::{Client, Reply};
 use super::exit::{Exit, Failure};
-use super::{print, show};
-use crate::api::wire::{Cancelled, Health, Paused, RunAccepted, RunBody, Runs, ScheduleBody};
+use super::feed::Feed;
+use super::{live, print, show};
+use crate::api::wire::{Audit, Cancelled, Health, HistoryPage, Paused, RunAccepted, RunBody, Runs, ScheduleBody};
 use crate::engine::Mode;
 use crate::history::RunRecord;
-use crate::supervisor::{ReloadOutcome, Schedule, Status};
+use crate::schedule::Cron;
+use crate::supervisor::{LogLevel, ReloadOutcome, Schedule, Status};
 
 type Outcome = Result<Exit, Failure>;
 
 /// One request of `run --wait`; a wait that lasts longer is asked again.
 const WAIT_STEP: Duration = Duration::from_secs(30);
+/// Enough to see whether a cron expression means what was meant.
+const TIMES_SHOWN: usize = 5;
 
 pub(super) async fn status(args: &ClientArgs) -> Outcome {
     let reply = Client::new(args)?.get("/sync/status").await?;
@@ -33,12 +40,22 @@ pub(super) async fn run(args: &RunArgs) -> Outcome {
         source: args.run.source.clone(),
         allow_deletes: args.run.allow_deletes,
     };
+    // Before the run is asked for, so that its start is not missed. Who only gets JSON sees no progress.
+    let feed = if args.wait.is_some() && !args.client.json { Feed::open(&client, None).await.ok() } else { None };
     let reply = client.send_json(Method::POST, "/sync/run", &body).await?;
     let accepted: RunAccepted = reply.read()?;
     let Some(limit) = args.wait else {
         return answer(&args.client, &reply, |_: RunAccepted| show::accepted(&accepted));
     };
-    let runs = all_ended(&client, &accepted, limit).await?;
+    let runs = ids(&accepted);
+    let runs = if args.client.json {
+        all_ended(&client, &runs, limit).await?
+    } else {
+        tokio::select! {
+            ended = all_ended(&client, &runs, limit) => ended?,
+            () = live::show(feed, &runs) => unreachable!("it goes on until it is dropped"),
+        }
+    };
     ended(&args.client, runs)
 }
 
@@ -60,7 +77,7 @@ pub(super) async fn verify(args: &VerifyArgs) -> Outcome {
         let body =
             RunBody { mode: Some(mode), dry_run: comparing, source: args.source.clone(), allow_deletes: comparing };
         let accepted: RunAccepted = client.send_json(Method::POST, "/sync/run", &body).await?.read()?;
-        all_ended(&client, &accepted, None).await
+        all_ended(&client, &ids(&accepted), None).await
     };
     let failed = |runs: &[RunRecord]| runs.iter().any(|run| run.success != Some(true));
     let caught_up = run(Mode::Delta, false).await?;
@@ -80,19 +97,17 @@ pub(super) async fn verify(args: &VerifyArgs) -> Outcome {
     Ok(if differences == 0 { Exit::Done } else { Exit::Failed })
 }
 
-async fn all_ended(
-    client: &Client,
-    accepted: &RunAccepted,
-    limit: Option<Duration>,
-) -> Result<Vec<RunRecord>, Failure> {
+fn ids(accepted: &RunAccepted) -> Vec<Uuid> {
+    if accepted.runs.is_empty() {
+        return vec![accepted.run_id];
+    }
+    accepted.runs.iter().map(|run| run.run_id).collect()
+}
+
+async fn all_ended(client: &Client, ids: &[Uuid], limit: Option<Duration>) -> Result<Vec<RunRecord>, Failure> {
     let deadline = limit.map(|limit| Instant::now() + limit);
-    let ids = if accepted.runs.is_empty() {
-        vec![accepted.run_id]
-    } else {
-        accepted.runs.iter().map(|run| run.run_id).collect()
-    };
     let mut runs = Vec::with_capacity(ids.len());
-    for id in ids {
+    for &id in ids {
         runs.push(wait_for(client, id, deadline).await?);
     }
     Ok(runs)
@@ -140,21 +155,72 @@ pub(super) async fn schedule(args: &ScheduleArgs) -> Outcome {
     let client = Client::new(&args.client)?;
     let reply = match &args.change {
         None | Some(ScheduleChange::Show) => client.get(path).await?,
-        Some(ScheduleChange::Reset) => client.send_empty(Method::DELETE, path).await?,
-        Some(ScheduleChange::Set { interval }) => {
-            if interval.subsec_nanos() != 0 {
+        Some(ScheduleChange::Reset { if_match }) => {
+            client.only_if(if_match.as_deref()).send_empty(Method::DELETE, path).await?
+        }
+        Some(ScheduleChange::Set { interval, cron, time_zone, if_match }) => {
+            if interval.is_some_and(|interval| interval.subsec_nanos() != 0) {
                 return Err(Failure::new(Exit::Usage, "the interval must be whole seconds"));
             }
-            client.send_json(Method::PUT, path, &ScheduleBody { interval_sec: interval.as_secs() }).await?
+            let interval_sec = interval.map(|interval| interval.as_secs());
+            let body = ScheduleBody { interval_sec, cron: cron.clone(), time_zone: time_zone.clone() };
+            client.only_if(if_match.as_deref()).send_json(Method::PUT, path, &body).await?
         }
     };
-    answer(&args.client, &reply, |schedule: Schedule| show::schedule(&schedule) + "\n")
+    let schedule: Schedule = reply.read()?;
+    let next = next_times(&schedule, Utc::now());
+    if !args.client.json {
+        print::out(&show::schedule_with_times(&schedule, &next))?;
+        return Ok(Exit::Done);
+    }
+    // Beside what the daemon answered: the tag, which came in a header, and what a person wants to see.
+    let mut value: serde_json::Value = reply.read()?;
+    value["etag"] = reply.tag.clone().into();
+    if !next.is_empty() {
+        value["next"] = serde_json::json!(next);
+    }
+    print::json(&value)?;
+    Ok(Exit::Done)
+}
+
+/// The next times of a cron expression. Worked out here: the reply has a tag, so it shows no passing time.
+fn next_times(schedule: &Schedule, now: DateTime<Utc>) -> Vec<DateTime<Utc>> {
+    let zone = schedule.time_zone.as_deref().and_then(|zone| zone.parse().ok());
+    let cron = schedule.cron.as_deref().zip(zone).and_then(|(text, zone)| Cron::new(text, zone).ok());
+    let Some(cron) = cron else { return Vec::new() };
+    std::iter::successors(Some(cron.next(now)), |at| Some(cron.next(*at))).take(TIMES_SHOWN).collect()
+}
+
+pub(super) async fn log_level(args: &LogLevelArgs) -> Outcome {
+    let path = "/log/level";
+    let client = Client::new(&args.client)?;
+    let reply = match &args.level {
+        Some(level) => {
+            let body = crate::api::log_level_body(level.clone(), args.duration);
+            client.send_json(Method::PUT, path, &body).await?
+        }
+        None if args.reset => client.send_empty(Method::DELETE, path).await?,
+        None => client.get(path).await?,
+    };
+    answer(&args.client, &reply, |level: LogLevel| show::log_level(&level) + "\n")
 }
 
 pub(super) async fn history(args: &HistoryArgs) -> Outcome {
-    let path = format!("/sync/history?limit={}", args.limit);
+    let before = args.before.map_or_else(String::new, |run| format!("&before={run}"));
+    let path = format!("/sync/history?limit={}{before}", args.limit);
     let reply = Client::new(&args.client)?.get(&path).await?;
-    answer(&args.client, &reply, |runs: Runs| show::history(&runs))
+    let page: HistoryPage = reply.read()?;
+    let outcome = answer(&args.client, &reply, |page: HistoryPage| show::history(&page.runs));
+    if let (Some(_), Some(last), true) = (page.next, page.runs.last(), print::stderr_is_terminal()) {
+        print::error(&format!("there are older ones: --before {}", last.run_id));
+    }
+    outcome
+}
+
+pub(super) async fn audit(args: &AuditArgs) -> Outcome {
+    let path = format!("/sync/audit?limit={}", args.limit);
+    let reply = Client::new(&args.client)?.get(&path).await?;
+    answer(&args.client, &reply, |audit: Audit| show::audit(&audit))
 }
 
 pub(super) async fn reload(args: &ClientArgs) -> Outcome {

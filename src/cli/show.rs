@@ -1,15 +1,16 @@
 //! Replies in words for people; times are UTC. Pure: values in, text out.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
 use super::print::table;
-use crate::api::wire::{Health, Paused, RunAccepted, Runs};
+use crate::api::wire::{Audit, Health, Paused, RunAccepted};
 use crate::engine::Levels;
-use crate::history::{RunRecord, RunState};
+use crate::history::{Change, RunRecord, RunState};
 use crate::schedule::Pause;
-use crate::supervisor::{Reachability, ReloadOutcome, Schedule, ScheduleOrigin, Status};
+use crate::supervisor::{Backoff, LogLevel, Origin, Reachability, ReloadOutcome, Schedule, Status};
 
 /// `status`: what is going on, what is wrong, what comes next.
 pub(super) fn status(status: &Status) -> String {
@@ -23,13 +24,13 @@ pub(super) fn status(status: &Status) -> String {
     }
     row("last run", last_run(status));
     row("next run", status.next_run.map_or_else(|| "none is due".to_owned(), time));
-    row("interval", schedule(&status.schedule));
+    row(if status.schedule.cron.is_some() { "cron" } else { "interval" }, schedule(&status.schedule));
+    if status.log_level.origin == Origin::Api {
+        row("log level", log_level(&status.log_level));
+    }
     for source in &status.sources {
         let success = source.last_success.map_or_else(|| "never".to_owned(), time);
-        let failures = match source.consecutive_failures {
-            0 => String::new(),
-            failures => format!("; failed runs since then: {failures}"),
-        };
+        let failures = source.backoff.as_ref().map_or_else(String::new, backoff);
         let text = format!("{}; last success {success}{failures}", database(&source.reachability));
         row(&format!("source {}", source.name), text);
     }
@@ -51,7 +52,7 @@ pub(super) fn status(status: &Status) -> String {
     rows.iter().map(|[name, text]| format!("{name:<width$}  {text}\n")).collect()
 }
 
-fn state(status: &Status) -> String {
+pub(super) fn state(status: &Status) -> String {
     if status.stopping {
         return "stopping".to_owned();
     }
@@ -70,7 +71,7 @@ fn state(status: &Status) -> String {
     }
 }
 
-fn last_run(status: &Status) -> String {
+pub(super) fn last_run(status: &Status) -> String {
     let Some(result) = &status.last_result else { return "none has ended yet".to_owned() };
     let started = status.last_run.map_or_else(String::new, |started| format!("{}: ", time(started)));
     if result.success {
@@ -80,7 +81,7 @@ fn last_run(status: &Status) -> String {
     format!("{started}FAILED after {}: {error}", duration(result.duration_ms))
 }
 
-fn database(state: &Reachability) -> String {
+pub(super) fn database(state: &Reachability) -> String {
     let since = state.since.map_or_else(String::new, |since| format!(" since {}", time(since)));
     match (state.reachable, &state.error) {
         (None, _) => "not asked yet".to_owned(),
@@ -99,19 +100,47 @@ pub(super) fn paused(paused: &Paused) -> String {
     }
 }
 
-fn pause_words(pause: &Pause) -> String {
+pub(super) fn pause_words(pause: &Pause) -> String {
     let until = pause.until.map_or_else(String::new, |until| format!(" until {}", time(until)));
     let reason = pause.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
-    format!("since {}{until}{reason}", time(pause.since))
+    let actor = pause.actor.as_ref().map_or_else(String::new, |actor| format!(" by {actor}"));
+    format!("since {}{until}{actor}{reason}", time(pause.since))
 }
 
-/// `30 s (set by the configuration)`.
+fn backoff(backoff: &Backoff) -> String {
+    let attempt = backoff.next_attempt.map_or_else(String::new, |at| format!(", next attempt {}", time(at)));
+    let (failures, side, class) = (backoff.consecutive_failures, &backoff.side, &backoff.class);
+    format!("; failed runs since then: {failures} ({side}: {class}{attempt})")
+}
+
+/// `30 s (from the configuration)`, or `*/5 * * * * in UTC (from the configuration)`.
 pub(super) fn schedule(schedule: &Schedule) -> String {
     let origin = match schedule.origin {
-        ScheduleOrigin::File => "from the configuration",
-        ScheduleOrigin::Api => "overridden; \"rbac-sync schedule reset\" gives the configured one again",
+        Origin::File => "from the configuration",
+        Origin::Api => "overridden; \"rbac-sync schedule reset\" gives the configured one again",
     };
-    format!("{} s ({origin})", schedule.interval_sec)
+    match (&schedule.cron, &schedule.time_zone, schedule.interval_sec) {
+        (Some(cron), Some(zone), _) => format!("{cron} in {zone} ({origin})"),
+        (_, _, Some(seconds)) => format!("{seconds} s ({origin})"),
+        _ => format!("not known ({origin})"),
+    }
+}
+
+/// `schedule`: with the next times of a cron expression.
+pub(super) fn schedule_with_times(of: &Schedule, next: &[DateTime<Utc>]) -> String {
+    let times: String = next.iter().map(|at| format!("next  {} UTC\n", time(*at))).collect();
+    format!("{}\n{times}", schedule(of))
+}
+
+/// `info (from the configuration)`.
+pub(super) fn log_level(level: &LogLevel) -> String {
+    match level.until {
+        Some(until) => {
+            let again = "\"rbac-sync log-level --reset\" gives the configured one again";
+            format!("{} until {} (overridden; {again})", level.level, time(until))
+        }
+        None => format!("{} (from the configuration)", level.level),
+    }
 }
 
 /// `run` without `--wait`: IDs only, for scripts.
@@ -166,7 +195,7 @@ fn levels(levels: &Levels) -> String {
 }
 
 /// `history`.
-pub(super) fn history(runs: &Runs) -> String {
+pub(super) fn history(runs: &[Arc<RunRecord>]) -> String {
     let row = |run: &RunRecord| {
         let result = match (run.state, run.success) {
             (RunState::Queued, _) => "queued",
@@ -179,6 +208,7 @@ pub(super) fn history(runs: &Runs) -> String {
             run.started.map_or_else(|| "-".to_owned(), time),
             run.source.clone(),
             run.trigger.as_str().to_owned(),
+            run.actor.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
             mode,
             result.to_owned(),
             run.duration_ms.map_or_else(|| "-".to_owned(), duration),
@@ -188,9 +218,35 @@ pub(super) fn history(runs: &Runs) -> String {
             run.error.clone().unwrap_or_default(),
         ]
     };
-    let rows: Vec<Vec<String>> = runs.runs.iter().map(|run| row(run)).collect();
-    let head = ["STARTED (UTC)", "SOURCE", "TRIGGER", "MODE", "RESULT", "TOOK", "COMPARED", "CHANGED", "RUN", "ERROR"];
+    let rows: Vec<Vec<String>> = runs.iter().map(|run| row(run)).collect();
+    let head = [
+        "STARTED (UTC)",
+        "SOURCE",
+        "TRIGGER",
+        "ACTOR",
+        "MODE",
+        "RESULT",
+        "TOOK",
+        "COMPARED",
+        "CHANGED",
+        "RUN",
+        "ERROR",
+    ];
     table(&head, &rows)
+}
+
+/// `audit`.
+pub(super) fn audit(audit: &Audit) -> String {
+    let row = |change: &Change| {
+        let detail = |(key, value): (&String, &serde_json::Value)| match value.as_str() {
+            Some(text) => format!("{key}={text}"),
+            None => format!("{key}={value}"),
+        };
+        let detail: Vec<_> = change.detail.iter().map(detail).collect();
+        vec![time(change.at), change.actor.to_string(), change.via.clone(), change.action.clone(), detail.join(" ")]
+    };
+    let rows: Vec<Vec<String>> = audit.changes.iter().map(|change| row(change)).collect();
+    table(&["AT (UTC)", "ACTOR", "VIA", "ACTION", "DETAIL"], &rows)
 }
 
 /// `reload` that was accepted.
@@ -223,11 +279,11 @@ pub(super) fn health(health: &Health) -> String {
     table(&["PART", "STATE", "DETAIL"], &parts.iter().map(row).collect::<Vec<_>>())
 }
 
-fn time(time: DateTime<Utc>) -> String {
+pub(super) fn time(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-fn duration(milliseconds: u64) -> String {
+pub(super) fn duration(milliseconds: u64) -> String {
     match milliseconds {
         0..1000 => format!("{milliseconds} ms"),
         1000..60_000 => format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100),
@@ -237,10 +293,9 @@ fn duration(milliseconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::api::testing::{at, record, snapshot};
+    use crate::history::Actor;
     use crate::supervisor::Running;
 
     #[test]
@@ -250,8 +305,21 @@ mod tests {
         status_now.running =
             vec![Running { run_id: record(1).run_id, source: "main".into(), started: at(1), processed: 7 }];
         status_now.paused = true;
-        status_now.pause =
-            Some(Pause { reason: Some("upgrade".into()), actor: None, since: at(0), until: Some(at(60)) });
+        status_now.pause = Some(Pause {
+            reason: Some("upgrade".into()),
+            actor: Some(Actor::named("uid 0")),
+            since: at(0),
+            until: Some(at(60)),
+        });
+        status_now.schedule.cron = Some("*/5 * * * *".into());
+        status_now.schedule.time_zone = Some("Asia/Seoul".into());
+        status_now.log_level = LogLevel { level: "debug".into(), origin: Origin::Api, until: Some(at(60)) };
+        status_now.sources[0].backoff = Some(Backoff {
+            consecutive_failures: 3,
+            next_attempt: Some(at(20)),
+            side: "source".into(),
+            class: "transient".into(),
+        });
         status_now.target = Reachability { reachable: Some(false), error: Some("refused".into()), since: Some(at(9)) };
         status_now.config.last_reload_successful = false;
         status_now.config.errors = vec!["rbac-sync.toml:3:1: unknown key \"intervall\"".into()];
@@ -262,8 +330,7 @@ mod tests {
     #[test]
     fn history_is_an_aligned_table() {
         let failed = RunRecord { success: Some(false), error: Some("source: down".into()), ..record(3) };
-        let runs = Runs { runs: vec![Arc::new(failed), Arc::new(record(2))] };
-        insta::assert_snapshot!("history", history(&runs));
+        insta::assert_snapshot!("history", history(&[Arc::new(failed), Arc::new(record(2))]));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The words of the command line, and its commands against a served API.
 
+mod events;
+
 use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, Parser};
@@ -8,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::args::{Cli, Command};
 use super::exit::{Exit, Failure};
-use super::{print, remote};
+use super::{print, remote, watch};
 use crate::api::testing::{Supervisor, id, snapshot};
 use crate::api::{App, Listener, serve};
-use crate::config::{HttpConfig, Secret, SocketConfig};
+use crate::config::{Digest, HttpConfig, SocketConfig};
 
 #[test]
 fn the_words_are_consistent() {
@@ -42,12 +44,18 @@ fn wrong_usage_is_2_and_help_and_version_are_0() {
     assert_eq!(exit("rbac-sync run --help"), Exit::Done);
     for wrong in [
         "frobnicate",
-        "log-level",
+        "log-level debug --reset",
+        "log-level --for 5m",
+        "log-level debug --for soon",
+        "schedule set 30s --cron @daily",
+        "schedule set 30s --time-zone UTC",
         "run --mode fast",
         "run --wait soon",
         "pause --for never",
         "history --limit 0",
         "history --limit 1001",
+        "history --before yesterday",
+        "events --after now",
         "status --socket /x --url http://y",
         "status --token-file /x",
         "demo --studies 0",
@@ -119,7 +127,9 @@ async fn client(line: &str, place: &[&str]) -> (Exit, String, String) {
 
 async fn dispatch(command: Command) -> Result<Exit, Failure> {
     match command {
-        Command::Status(args) => remote::status(&args).await,
+        Command::Status(args) if args.watch => watch::status(&args.client).await,
+        Command::Status(args) => remote::status(&args.client).await,
+        Command::Events(args) => watch::events(&args).await,
         Command::Run(args) => remote::run(&args).await,
         Command::Cancel(args) => remote::cancel(&args).await,
         Command::Pause(args) => remote::pause(&args).await,
@@ -128,6 +138,7 @@ async fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::History(args) => remote::history(&args).await,
         Command::Reload(args) => remote::reload(&args).await,
         Command::Health(args) => remote::health(&args).await,
+        Command::LogLevel(args) => remote::log_level(&args).await,
         Command::Verify(args) => remote::verify(&args).await,
         Command::Check(args) => super::check::run(&args).await,
         other => panic!("not a client command: {other:?}"),
@@ -197,9 +208,21 @@ async fn refusals_have_their_exit_codes() {
 #[tokio::test]
 async fn schedule_pause_and_resume_change_the_daemon() {
     let daemon = Daemon::start().await;
-    assert_eq!(daemon.json("schedule set 30s").await, json!({"interval_sec": 30, "origin": "api"}));
+    let seen = daemon.json("schedule").await["etag"].as_str().expect("a tag").to_owned();
+    let set = daemon.json(&format!("schedule set 30s --if-match {seen}")).await;
+    assert_eq!((&set["interval_sec"], &set["origin"]), (&json!(30), &json!("api")));
+    let (exit, _, err) = daemon.client(&format!("schedule reset --if-match {}", seen.trim_matches('"'))).await;
+    assert_eq!(exit, Exit::Busy, "{err}");
     let (_, out, _) = daemon.client("schedule").await;
     assert!(out.starts_with("30 s (overridden"), "{out}");
+    let (_, out, _) = daemon.client("schedule set --cron @hourly --time-zone Asia/Seoul").await;
+    assert!(out.starts_with("@hourly in Asia/Seoul (overridden"), "{out}");
+    assert_eq!(
+        out.lines().filter(|line| line.starts_with("next  ") && line.ends_with(":00:00 UTC")).count(),
+        5,
+        "{out}"
+    );
+    assert_eq!(daemon.json("schedule").await["next"].as_array().map(Vec::len), Some(5));
     assert_eq!(daemon.client("schedule reset").await.1, "5 s (from the configuration)\n");
     let (exit, out, _) = daemon.client("pause --reason upgrade --for 2h").await;
     assert_eq!(
@@ -207,6 +230,17 @@ async fn schedule_pause_and_resume_change_the_daemon() {
         (Exit::Done, "paused since 2026-11-24 00:01:40 until 2026-11-24 02:01:40: upgrade\n")
     );
     assert_eq!(daemon.client("resume").await.1, "not paused\n");
+}
+
+#[tokio::test]
+async fn the_log_level_changes_for_a_while() {
+    let daemon = Daemon::start().await;
+    assert_eq!(daemon.client("log-level").await.1, "info (from the configuration)\n");
+    let (_, out, _) = daemon.client("log-level debug --for 15m").await;
+    assert!(out.starts_with("debug until 2026-11-24 00:16:40 (overridden"), "{out}");
+    assert_eq!(daemon.json("log-level").await["origin"], "api");
+    assert_eq!(daemon.client("log-level loud").await.0, Exit::Usage);
+    assert_eq!(daemon.client("log-level --reset").await.1, "info (from the configuration)\n");
 }
 
 #[tokio::test]
@@ -226,7 +260,7 @@ async fn a_refused_reload_is_78_with_each_error_on_standard_error() {
 #[tokio::test]
 async fn over_http_the_token_decides() {
     let daemon = Daemon::start().await;
-    let http = HttpConfig { listen: ([127, 0, 0, 1], 0).into(), token: Some(Secret::new("s3cret")) };
+    let http = HttpConfig { token: Some(Digest::of(b"s3cret")), ..HttpConfig::on(([127, 0, 0, 1], 0).into()) };
     let listener = Listener::tcp(&http).await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("TCP has an address"));
     daemon.supervisor.change(|snapshot| {
@@ -247,7 +281,8 @@ async fn over_http_the_token_decides() {
     assert!(!err.contains("s3cret") && !err.contains("guess"), "{err}");
     assert_eq!(client("status", &right.each_ref().map(String::as_str)).await.0, Exit::Done);
     assert_eq!(client("status", &["--url", &url]).await.0, Exit::NotAllowed);
-    assert_eq!(client("status", &["--url", "https://localhost"]).await.0, Exit::Usage);
+    assert_eq!(client("status", &["--url", "ftp://localhost"]).await.0, Exit::Usage);
+    assert_eq!(client("status", &["--url", &url, "--ca-file", "/none"]).await.0, Exit::Usage);
 }
 
 #[tokio::test]

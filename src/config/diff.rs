@@ -1,8 +1,8 @@
 //! What differs between two configurations, and what of it takes effect at once. Pure.
 
-use super::effective::{Leaf, leaves, source_leaves};
+use super::effective::{Leaf, client_leaves, leaves, source_leaves};
 use super::keys::{self, Effect};
-use super::{Config, SourceConfig};
+use super::{Config, HttpClient, SourceConfig};
 
 /// Keys that differ, by when the new value counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct Changes {
 
 /// Compares two configurations key by key. Paths are those of the file, with a source's name after
 /// `source` (`source.main.overlap`); `source.main` alone is a source that came or went, `http` a
-/// listener that did. A password or token is one path, such as `target.password`, however it is given.
+/// listener that did, `http.client.grafana` a client. A password or token is one path, such as `target.password`, however it is given.
 #[must_use]
 pub fn diff(old: &Config, new: &Config) -> Changes {
     let mut changes = Changes::default();
@@ -35,7 +35,25 @@ pub fn diff(old: &Config, new: &Config) -> Changes {
     }
     let added = new.sources.iter().filter(|source| same_name(&old.sources, source).is_none());
     changes.hot.extend(added.map(|source| format!("source.{}", source.name)));
+    if let (Some(old), Some(new)) = (&old.http, &new.http) {
+        compare_clients(&old.clients, &new.clients, &mut changes);
+    }
     changes
+}
+
+/// `http.client.grafana.role`, or `http.client.grafana` alone for one that came or went.
+fn compare_clients(old: &[HttpClient], new: &[HttpClient], changes: &mut Changes) {
+    let named = |clients: &'_ [HttpClient], name: &str| clients.iter().position(|client| client.name == name);
+    for client in old {
+        match named(new, &client.name) {
+            Some(other) => compare(&client_leaves(client), &client_leaves(&new[other]), changes, |key| {
+                key.replacen("http.client.", &format!("http.client.{}.", client.name), 1)
+            }),
+            None => changes.hot.push(format!("http.client.{}", client.name)),
+        }
+    }
+    let added = new.iter().filter(|client| named(old, &client.name).is_none());
+    changes.hot.extend(added.map(|client| format!("http.client.{}", client.name)));
 }
 
 fn same_name<'a>(sources: &'a [SourceConfig], wanted: &SourceConfig) -> Option<&'a SourceConfig> {
@@ -62,15 +80,24 @@ mod tests {
 
     use super::*;
     use crate::config::keys::KEYS;
-    use crate::config::{Deletes, HttpConfig, LogFormat, Secret, SourceName, describe, endpoint};
+    use crate::config::{Deletes, Digest, HttpConfig, LogFormat, Proof, Role, Secret, SourceName, describe, endpoint};
+    use crate::schedule::{Cron, Plan};
 
     fn config() -> Config {
         let text = "[[source]]\nname='main'\nurl='postgres://u@h/a'\ntime_zone='UTC'\n\
                     [target]\nurl='postgres://u@h/b'\n[http]\nlisten='127.0.0.1:1'\n";
+        let client = |name: &str, proof| HttpClient { name: name.to_owned(), role: Role::Operator, proof };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c.toml");
         std::fs::write(&path, text).unwrap();
-        crate::config::load(&path, &crate::config::Environment::default()).unwrap().config
+        let mut config = crate::config::load(&path, &crate::config::Environment::default()).unwrap().config;
+        let (token, certificate) = (Proof::Token(Digest::of(b"t")), Proof::Certificate(Digest::of(b"c")));
+        config.http.as_mut().unwrap().clients = vec![client("ops", token), client("laptop", certificate)];
+        config
+    }
+
+    fn cron(text: &str) -> Plan {
+        Plan::Cron(Cron::new(text, chrono_tz::UTC).unwrap().into())
     }
 
     /// Changes the value behind one key.
@@ -78,7 +105,10 @@ mod tests {
         let source = &mut config.sources[0];
         let http = config.http.as_mut().unwrap();
         match key {
-            "schedule.interval" => config.interval = Duration::from_secs(9),
+            "schedule.interval" => config.schedule.plan = Plan::Interval(Duration::from_secs(9)),
+            "schedule.cron" => config.schedule.plan = cron("*/9 * * * *"),
+            "schedule.time_zone" => config.schedule.time_zone = chrono_tz::Asia::Seoul,
+            "schedule.jitter" => config.schedule.jitter = Duration::from_secs(9),
             "source.url" => source.endpoint = endpoint::parse("postgres://u@h/a?sslmode=require").unwrap(),
             "source.password" => source.endpoint.password = Some(Secret::new("x")),
             "source.time_zone" => source.time_zone = chrono_tz::Asia::Seoul,
@@ -92,7 +122,10 @@ mod tests {
             "target.max_deletes.rows" => config.target.max_deletes.rows = 1,
             "target.max_deletes.percent" => config.target.max_deletes.percent = 1.5,
             "http.listen" => http.listen = "127.0.0.1:2".parse().unwrap(),
-            "http.token" => http.token = Some(Secret::new("x")),
+            "http.token" => http.token = Some(Digest::of(b"x")),
+            "http.client.role" => http.clients[0].role = Role::Viewer,
+            "http.client.token_hash" => http.clients[0].proof = Proof::Token(Digest::of(b"x")),
+            "http.client.certificate" => http.clients[1].proof = Proof::Certificate(Digest::of(b"x")),
             "socket.path" => config.socket.path = "/x".into(),
             "socket.mode" => config.socket.mode = 0o600,
             "history.keep" => config.history_keep = 1,
@@ -107,20 +140,37 @@ mod tests {
     fn every_key_is_compared_and_classified_as_its_table_says() {
         for key in KEYS {
             // A renamed source is another source; `instances` has a single valid value.
-            if ["source.name", "source.instances"].contains(&key.path) {
+            // What [http.tls] changes is beside it, where the files are.
+            let others = ["source.name", "source.instances", "http.client.name"];
+            if others.contains(&key.path) || key.path.starts_with("http.tls.") {
                 continue;
             }
             let path = key.path.trim_end_matches("_file").trim_end_matches("_credential");
-            let mut new = config();
+            let (mut old, mut new) = (config(), config());
+            if path == "schedule.cron" {
+                (old.schedule.plan, new.schedule.plan) = (cron("* * * * *"), cron("* * * * *"));
+            }
             change(&mut new, path);
-            let expected = vec![path.replace("source.", "source.main.")];
-            let changes = diff(&config(), &new);
+            let expected = vec![
+                path.replace("source.", "source.main.")
+                    .replace("client.certificate", "client.laptop.certificate")
+                    .replace("client.role", "client.ops.role")
+                    .replace("client.token_hash", "client.ops.token_hash"),
+            ];
+            let changes = diff(&old, &new);
             let (named, other) = match key.effect {
                 Effect::Hot => (changes.hot, changes.restart_required),
                 Effect::Restart => (changes.restart_required, changes.hot),
             };
             assert_eq!((named, other), (expected, Vec::new()), "{}", key.path);
         }
+    }
+
+    #[test]
+    fn an_interval_that_becomes_a_cron_expression_changes_both_keys() {
+        let (old, mut new) = (config(), config());
+        new.schedule.plan = cron("*/9 * * * *");
+        assert_eq!(diff(&old, &new).hot, ["schedule.interval", "schedule.cron"]);
     }
 
     #[test]

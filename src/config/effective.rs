@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Config, Deletes, Endpoint, LogFormat, Secret, SourceConfig};
+use super::{Config, Deletes, Digest, Endpoint, HttpClient, LogFormat, Proof, Secret, SourceConfig};
 
 /// One key of [`super::KEYS`] with its value.
 pub(super) struct Leaf<'a> {
@@ -11,7 +11,7 @@ pub(super) struct Leaf<'a> {
     /// The value without secrets.
     pub(super) shown: Value,
     /// What `shown` leaves out but a change of which counts.
-    pub(super) hidden: Option<&'a str>,
+    pub(super) hidden: Option<&'a [u8]>,
 }
 
 fn shown(key: &'static str, shown: impl Into<Value>) -> Leaf<'static> {
@@ -19,11 +19,19 @@ fn shown(key: &'static str, shown: impl Into<Value>) -> Leaf<'static> {
 }
 
 fn secret<'a>(key: &'static str, secret: Option<&'a Secret>) -> Leaf<'a> {
-    Leaf { key, shown: secret.map_or(Value::Null, |_| "set".into()), hidden: secret.map(Secret::expose) }
+    Leaf {
+        key,
+        shown: secret.map_or(Value::Null, |_| "set".into()),
+        hidden: secret.map(|secret| secret.expose().as_bytes()),
+    }
+}
+
+fn hash<'a>(key: &'static str, hash: Option<&'a Digest>) -> Leaf<'a> {
+    Leaf { key, shown: hash.map_or(Value::Null, |_| "set".into()), hidden: hash.map(|hash| &hash.as_bytes()[..]) }
 }
 
 fn url<'a>(key: &'static str, endpoint: &'a Endpoint) -> Leaf<'a> {
-    Leaf { key, shown: endpoint.to_string().into(), hidden: Some(&endpoint.url) }
+    Leaf { key, shown: endpoint.to_string().into(), hidden: Some(endpoint.url.as_bytes()) }
 }
 
 fn duration(duration: std::time::Duration) -> Value {
@@ -46,11 +54,32 @@ pub(super) fn source_leaves(source: &SourceConfig) -> Vec<Leaf<'_>> {
     ]
 }
 
+/// The keys of one HTTP client.
+pub(super) fn client_leaves(client: &HttpClient) -> Vec<Leaf<'_>> {
+    let (token, certificate) = match &client.proof {
+        Proof::Token(token) => (Some(token), None),
+        Proof::Certificate(certificate) => (None, Some(certificate.to_string())),
+    };
+    vec![
+        shown("http.client.name", client.name.as_str()),
+        shown("http.client.role", client.role.as_str()),
+        hash("http.client.token_hash", token),
+        // A fingerprint is public.
+        shown("http.client.certificate", certificate),
+    ]
+}
+
 /// All other keys; those of `http` only if there is one.
 pub(super) fn leaves(config: &Config) -> Vec<Leaf<'_>> {
-    let target = &config.target;
+    let (plan, target) = (&config.schedule.plan, &config.target);
     let mut leaves = vec![
-        shown("schedule.interval", duration(config.interval)),
+        shown(
+            "schedule.interval",
+            plan.interval_sec().map(|seconds| duration(std::time::Duration::from_secs(seconds))),
+        ),
+        shown("schedule.cron", plan.cron().map(|cron| cron.text().to_owned())),
+        shown("schedule.time_zone", config.schedule.time_zone.name()),
+        shown("schedule.jitter", duration(config.schedule.jitter)),
         url("target.url", &target.endpoint),
         secret("target.password", target.endpoint.password.as_ref()),
         shown(
@@ -79,7 +108,15 @@ pub(super) fn leaves(config: &Config) -> Vec<Leaf<'_>> {
     ];
     if let Some(http) = &config.http {
         leaves.push(shown("http.listen", http.listen.to_string()));
-        leaves.push(secret("http.token", http.token.as_ref()));
+        leaves.push(hash("http.token", http.token.as_ref()));
+        let tls = http.tls.as_ref();
+        let path = |path: Option<&std::path::PathBuf>| path.map(|path| path.display().to_string());
+        leaves.push(Leaf {
+            hidden: tls.map(|tls| &tls.content.as_bytes()[..]),
+            ..shown("http.tls.certificate", path(tls.map(|tls| &tls.files.certificate)))
+        });
+        leaves.push(shown("http.tls.key", path(tls.map(|tls| &tls.files.key))));
+        leaves.push(shown("http.tls.client_ca", path(tls.and_then(|tls| tls.files.client_ca.as_ref()))));
     }
     leaves
 }
@@ -92,19 +129,23 @@ pub fn describe(config: &Config) -> Value {
     for leaf in leaves(config) {
         insert(&mut root, leaf.key, leaf.shown);
     }
-    let sources: Vec<Value> = config
-        .sources
-        .iter()
-        .map(|source| {
-            let mut table = Map::new();
-            for leaf in source_leaves(source) {
-                insert(&mut table, leaf.key.trim_start_matches("source."), leaf.shown);
-            }
-            Value::Object(table)
-        })
-        .collect();
+    let sources: Vec<Value> = config.sources.iter().map(|source| named("source.", source_leaves(source))).collect();
     root.insert("source".into(), sources.into());
+    if let Some(http) = &config.http {
+        let clients: Vec<Value> =
+            http.clients.iter().map(|client| named("http.client.", client_leaves(client))).collect();
+        insert(&mut root, "http.client", clients.into());
+    }
     Value::Object(root)
+}
+
+/// One of several tables.
+fn named(prefix: &str, leaves: Vec<Leaf<'_>>) -> Value {
+    let mut table = Map::new();
+    for leaf in leaves {
+        insert(&mut table, leaf.key.trim_start_matches(prefix), leaf.shown);
+    }
+    Value::Object(table)
 }
 
 fn insert(table: &mut Map<String, Value>, path: &str, value: Value) {

@@ -132,7 +132,7 @@ impl Environment {
                 continue;
             };
             if key.given == Given::File {
-                errors.push(place.problem(key.path, "the name of a source can only be changed in the file"));
+                errors.push(place.problem(key.path, "this name can only be changed in the file"));
                 continue;
             }
             let entry = Entry { value: Value::Variable(variable.value.clone()), place };
@@ -152,30 +152,42 @@ impl Variable {
     }
 }
 
-/// Each variable that means something for this file: its section (`None`: not a source's) and key.
-fn variables_of(raw: &Raw) -> BTreeMap<String, (Option<usize>, &'static Key)> {
+/// The part of the file that a variable means.
+#[derive(Clone, Copy, Debug)]
+enum Which {
+    Top,
+    Source(usize),
+    Client(usize),
+}
+
+/// Each variable that means something for this file: its section and key.
+fn variables_of(raw: &Raw) -> BTreeMap<String, (Which, &'static Key)> {
     let mut places = BTreeMap::new();
-    for key in KEYS.iter().filter(|key| !key.path.starts_with("source.")) {
-        places.insert(key.variable(None), (None, key));
+    for key in KEYS.iter().filter(|key| key.repeated().is_none()) {
+        places.insert(key.variable(None), (Which::Top, key));
     }
-    for (index, section) in raw.sources.iter().enumerate() {
-        let Some(Entry { value: Value::Text(name), .. }) = section.entries.get("source.name") else { continue };
+    let sources = raw.sources.iter().enumerate().map(|(index, section)| ("source", section, Which::Source(index)));
+    let clients = raw.clients.iter().enumerate().map(|(index, section)| ("http.client", section, Which::Client(index)));
+    for (table, section, which) in sources.chain(clients) {
+        let given = section.entries.get(format!("{table}.name").as_str());
+        let Some(Entry { value: Value::Text(name), .. }) = given else { continue };
         let Some(name) = SourceName::new(name) else { continue };
-        for key in KEYS.iter().filter(|key| key.path.starts_with("source.")) {
-            places.insert(key.variable(Some(&name)), (Some(index), key));
+        for key in KEYS.iter().filter(|key| key.repeated().is_some_and(|(of, _)| of == table)) {
+            places.insert(key.variable(Some(&name)), (which, key));
         }
     }
     places
 }
 
-fn section_mut(raw: &mut Raw, index: Option<usize>) -> &mut Section {
-    match index {
-        Some(index) => &mut raw.sources[index],
-        None => &mut raw.top,
+fn section_mut(raw: &mut Raw, which: Which) -> &mut Section {
+    match which {
+        Which::Source(index) => &mut raw.sources[index],
+        Which::Client(index) => &mut raw.clients[index],
+        Which::Top => &mut raw.top,
     }
 }
 
-fn unknown(name: &str, places: &BTreeMap<String, (Option<usize>, &'static Key)>) -> String {
+fn unknown(name: &str, places: &BTreeMap<String, (Which, &'static Key)>) -> String {
     let meant = keys::did_you_mean(name, places.keys().map(String::as_str));
     if meant.is_empty() && name.starts_with("RBAC_SYNC_SOURCE_") {
         return "unknown variable: no [[source]] of the file has this name and key".into();

@@ -41,14 +41,25 @@ pub enum Effect {
 }
 
 impl Key {
-    /// The variable that overrides the key; a source's key needs the source's name.
+    /// The variable that overrides the key; a key of a source or of an HTTP client needs its name.
     #[must_use]
-    pub fn variable(&self, source: Option<&SourceName>) -> String {
-        let path = match (source, self.path.strip_prefix("source.")) {
-            (Some(name), Some(rest)) => format!("source_{name}_{rest}"),
+    pub fn variable(&self, name: Option<&SourceName>) -> String {
+        let path = match (name, self.repeated()) {
+            (Some(name), Some((table, rest))) => format!("{table}_{name}_{rest}"),
             _ => self.path.to_owned(),
         };
         format!("RBAC_SYNC_{}", path.replace(['.', '-'], "_").to_ascii_uppercase())
+    }
+}
+
+/// Tables that may be repeated, each with a name of its own.
+pub(super) const REPEATED: [&str; 2] = ["source", "http.client"];
+
+impl Key {
+    /// The repeated table that the key is in, and its name there.
+    pub(super) fn repeated(&self) -> Option<(&'static str, &'static str)> {
+        let in_table = |table: &&'static str| Some((*table, self.path.strip_prefix(table)?.strip_prefix('.')?));
+        REPEATED.iter().find_map(in_table)
     }
 }
 
@@ -70,6 +81,9 @@ const fn key(
 #[rustfmt::skip] // one key a line is what makes this a table
 pub const KEYS: &[Key] = &[
     key("schedule.interval", "1s to 24h, or whole seconds as a number", "5s", FileOrVariable, Hot, "time between the starts of two scheduled runs"),
+    key("schedule.cron", "a cron expression of five fields, or six with seconds first", "none", FileOrVariable, Hot, "when runs are due, instead of an interval"),
+    key("schedule.time_zone", "a name such as Asia/Seoul", "the host's zone", FileOrVariable, Hot, "the zone of cron expressions"),
+    key("schedule.jitter", "0s to 24h, or whole seconds as a number", "0s", FileOrVariable, Hot, "the longest random delay of each scheduled run"),
     key("source.name", "1 to 32 of a-z, 0-9 and -, unique", "required", File, Hot, "the archive's name, the key of its state in the target"),
     key("source.url", "a postgres:, mysql:, mariadb: or sqlite: URL", "required", FileOrVariable, Hot, "the archive's database"),
     key("source.password_file", "an absolute path", "none", FileOrVariable, Hot, "file that holds the login's password"),
@@ -92,8 +106,15 @@ pub const KEYS: &[Key] = &[
     key("http.token_file", "an absolute path", "none", FileOrVariable, Hot, "file that holds the bearer token"),
     key("http.token_credential", "a name", "none", FileOrVariable, Hot, "systemd credential that holds the bearer token"),
     key("http.token", "visible ASCII", "none", Variable, Hot, "the bearer token itself"),
+    key("http.client.name", "1 to 32 of a-z, 0-9 and -, unique", "required", File, Hot, "who the bearer is, in the log and in the history"),
+    key("http.client.role", "viewer or operator", "required", FileOrVariable, Hot, "whether it may only read or change things too"),
+    key("http.client.token_hash", "sha256: and 64 hexadecimal digits", "none", FileOrVariable, Hot, "hash of its bearer token; `rbac-sync token` makes both"),
+    key("http.client.certificate", "sha256: and 64 hexadecimal digits", "none", FileOrVariable, Hot, "fingerprint of its certificate"),
+    key("http.tls.certificate", "an absolute path", "required in [http.tls]", FileOrVariable, Hot, "the listener's certificate chain (PEM)"),
+    key("http.tls.key", "an absolute path", "required in [http.tls]", FileOrVariable, Hot, "its private key (PEM)"),
+    key("http.tls.client_ca", "an absolute path", "none", FileOrVariable, Hot, "authorities of client certificates (PEM)"),
     key("socket.path", "a path of at most 107 bytes", super::DEFAULT_SOCKET, FileOrVariable, Restart, "the control socket"),
-    key("socket.mode", "octal text, not writable for others", "0660", FileOrVariable, Restart, "the control socket's permission bits"),
+    key("socket.mode", "octal text", "0660", FileOrVariable, Restart, "the control socket's permission bits"),
     key("history.keep", "1 to 100000", "1000", FileOrVariable, Hot, "how many runs the history keeps"),
     key("log.level", "off, error, warn, info, debug, trace, or module=level,...", "info", FileOrVariable, Hot, "what is logged"),
     key("log.format", "auto, journald, json or text", "auto", FileOrVariable, Restart, "where and in what shape it is logged"),
@@ -144,6 +165,8 @@ mod tests {
     fn variables_follow_from_the_paths() {
         let name = SourceName::new("north-2").unwrap();
         assert_eq!(find("target.max_deletes.rows").unwrap().variable(None), "RBAC_SYNC_TARGET_MAX_DELETES_ROWS");
+        let role = find("http.client.role").unwrap();
+        assert_eq!(role.variable(Some(&name)), "RBAC_SYNC_HTTP_CLIENT_NORTH_2_ROLE");
         assert_eq!(find("source.time_zone").unwrap().variable(Some(&name)), "RBAC_SYNC_SOURCE_NORTH_2_TIME_ZONE");
     }
 
@@ -151,9 +174,12 @@ mod tests {
     /// if two names gave the same text: a name has no `_`, so they never do.
     #[test]
     fn a_variable_of_a_source_means_one_key_only() {
-        let keys = || KEYS.iter().filter_map(|key| key.path.strip_prefix("source."));
-        for one in keys() {
-            assert!(keys().all(|other| !one.ends_with(&format!("_{other}"))), "{one}");
+        for table in REPEATED {
+            let keys =
+                || KEYS.iter().filter_map(|key| key.repeated().filter(|(of, _)| *of == table)).map(|(_, key)| key);
+            for one in keys() {
+                assert!(keys().all(|other| !one.ends_with(&format!("_{other}"))), "{one}");
+            }
         }
     }
 

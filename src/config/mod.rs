@@ -3,18 +3,21 @@
 //! Owns the shape and the meaning of every key. A [`Config`] is immutable and complete: passwords
 //! are read, paths are resolved, defaults are filled in. Nothing outside this module sees a raw key.
 
+mod access;
 mod contents;
 mod credential;
 mod diff;
 mod effective;
 mod endpoint;
 mod environment;
+mod http;
 mod keys;
 mod load;
 mod position;
 mod problem;
 mod raw;
 mod secret;
+mod tls;
 mod validate;
 mod values;
 mod watch;
@@ -22,8 +25,11 @@ mod watch;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::schedule::Plan;
+pub use access::{Digest, HttpClient, Proof, Role};
 pub use diff::{Changes, diff};
 pub use effective::describe;
 pub use environment::Environment;
@@ -31,6 +37,8 @@ pub use keys::{Effect, Given, KEYS, Key};
 pub use load::{Loaded, load};
 pub use problem::Problem;
 pub use secret::Secret;
+pub use tls::{TlsConfig, TlsFiles};
+pub(crate) use values::{filter as log_filter, zone};
 pub use watch::watch;
 
 /// Where the packaged daemon looks for its configuration.
@@ -41,8 +49,8 @@ pub const DEFAULT_SOCKET: &str = "/run/rbac-sync/control.sock";
 /// Everything that the daemon was told, validated.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Time between the starts of two scheduled runs, 1 s to 24 h.
-    pub interval: Duration,
+    /// When scheduled runs are due.
+    pub schedule: ScheduleConfig,
     /// The archives, in the order of the file; never empty, names are unique.
     pub sources: Vec<SourceConfig>,
     /// The RBAC database.
@@ -57,6 +65,17 @@ pub struct Config {
     pub log: LogConfig,
     /// File for node_exporter's textfile collector.
     pub metrics_textfile: Option<PathBuf>,
+}
+
+/// When scheduled runs are due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleConfig {
+    /// An interval, or a cron expression.
+    pub plan: Plan,
+    /// The zone of cron expressions, also of those set through the API without one.
+    pub time_zone: chrono_tz::Tz,
+    /// The longest random delay of each due time.
+    pub jitter: Duration,
 }
 
 /// The name of a source, `[a-z0-9-]{1,32}`: the key of its state in the target.
@@ -186,8 +205,26 @@ pub enum Dialect {
 pub struct HttpConfig {
     /// Address and port.
     pub listen: SocketAddr,
-    /// The bearer token that a request must carry; `None` only on a loopback address.
-    pub token: Option<Secret>,
+    /// The hash of the token in `token_file`, whose bearer is an operator.
+    pub token: Option<Digest>,
+    /// Others who may ask.
+    pub clients: Vec<HttpClient>,
+    /// Encryption; `None`: there is none.
+    pub tls: Option<Arc<TlsConfig>>,
+}
+
+impl HttpConfig {
+    /// A listener there, for everybody who reaches it, without encryption.
+    #[must_use]
+    pub fn on(listen: SocketAddr) -> Self {
+        Self { listen, token: None, clients: Vec::new(), tls: None }
+    }
+
+    /// Whether a request must prove whose it is; if not, only this host is served.
+    #[must_use]
+    pub fn asks_for_credentials(&self) -> bool {
+        self.token.is_some() || !self.clients.is_empty()
+    }
 }
 
 /// The Unix control socket.

@@ -29,6 +29,15 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// `line 3`, or the name of the variable.
+    pub(super) fn whereabouts(&self) -> String {
+        match (&self.variable, self.position) {
+            (Some(variable), _) => variable.clone(),
+            (None, Some((line, _))) => format!("line {line}"),
+            (None, None) => self.origin.display().to_string(),
+        }
+    }
+
     /// A problem at this place; an empty key means that there is none.
     pub(super) fn problem(&self, key: &str, message: impl AsRef<str>) -> Problem {
         let message = message.as_ref();
@@ -74,6 +83,8 @@ pub(super) struct Section {
 pub(super) struct Raw {
     pub(super) top: Section,
     pub(super) sources: Vec<Section>,
+    /// Each `[[http.client]]`.
+    pub(super) clients: Vec<Section>,
 }
 
 /// Parses the text. Keys that do not exist and tables of the wrong shape become errors; the rest is
@@ -92,22 +103,19 @@ pub(super) fn parse(text: &str, origin: &Path, errors: &mut Vec<Problem>) -> Opt
             return None;
         }
     };
-    let mut reader = Reader { text, origin, errors };
-    let mut raw = Raw::default();
-    for (key, value) in document.get_ref() {
-        if key.get_ref() == "source" {
-            raw.sources = reader.sources(key, value);
-        } else {
-            reader.item("", key, value, &mut raw.top);
-        }
-    }
-    Some(raw)
+    let mut reader = Reader { text, origin, errors, sources: Vec::new(), clients: Vec::new() };
+    let mut top = Section::default();
+    reader.table("", document.get_ref(), &mut top);
+    let Reader { sources, clients, .. } = reader;
+    Some(Raw { top, sources, clients })
 }
 
 struct Reader<'a> {
     text: &'a str,
     origin: &'a Path,
     errors: &'a mut Vec<Problem>,
+    sources: Vec<Section>,
+    clients: Vec<Section>,
 }
 
 type Key<'i> = Spanned<std::borrow::Cow<'i, str>>;
@@ -126,9 +134,10 @@ impl Reader<'_> {
         self.errors.push(self.place(offset).problem(key, message));
     }
 
-    fn sources(&mut self, key: &Key, value: &Spanned<DeValue>) -> Vec<Section> {
+    fn repeated(&mut self, path: &str, key: &Key, value: &Spanned<DeValue>) -> Vec<Section> {
         let DeValue::Array(items) = value.get_ref() else {
-            self.error(key.span().start, "source", "write [[source]], in double brackets: there may be several".into());
+            let message = format!("write [[{path}]], in double brackets: there may be several");
+            self.error(key.span().start, path, message);
             return Vec::new();
         };
         let mut sections = Vec::new();
@@ -136,13 +145,13 @@ impl Reader<'_> {
             match item.get_ref() {
                 DeValue::Table(table) => {
                     let mut section = Section::default();
-                    section.tables.insert("source".into(), self.place(item.span().start));
-                    self.table("source", table, &mut section);
+                    section.tables.insert(path.to_owned(), self.place(item.span().start));
+                    self.table(path, table, &mut section);
                     sections.push(section);
                 }
                 other => {
-                    let message = format!("each source is a table, found {}", other.type_str());
-                    self.error(item.span().start, "source", message);
+                    let message = format!("each {path} is a table, found {}", other.type_str());
+                    self.error(item.span().start, path, message);
                 }
             }
         }
@@ -161,6 +170,11 @@ impl Reader<'_> {
         if !keys::names_in(table).contains(&name) {
             let message = unknown(table, name, &path);
             return self.error(key.span().start, if known_name(name) { &path } else { table }, message);
+        }
+        match path.as_str() {
+            "source" => return self.sources = self.repeated(&path, key, value),
+            "http.client" => return self.clients = self.repeated(&path, key, value),
+            _ => {}
         }
         match (keys::find(&path), value.get_ref()) {
             (Some(known), given) => {
@@ -231,7 +245,9 @@ mod tests {
     fn an_unknown_key_gets_its_position_a_suggestion_and_the_valid_keys() {
         assert_eq!(
             errors("[schedule]\n  intervall = 1\n"),
-            ["f:2:3: unknown key `intervall`; did you mean `interval`? (valid of `schedule`: interval)"]
+            [
+                "f:2:3: unknown key `intervall`; did you mean `interval`? (valid of `schedule`: interval, cron, time_zone, jitter)"
+            ]
         );
         let top = errors("[shedule]\n");
         assert!(top[0].starts_with("f:1:2: unknown key `shedule`; did you mean `schedule`?"), "{top:?}");

@@ -7,11 +7,13 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::credential::Purpose;
+use super::http::http;
 use super::raw::{Entry, Layer, Place, Raw, Section, Value};
 use super::{
-    Config, DEFAULT_SOCKET, Deletes, Dialect, Endpoint, Environment, HttpConfig, LogConfig, LogFormat, MaxDeletes,
-    Pace, Problem, SocketConfig, SourceConfig, SourceName, TargetConfig, endpoint, values,
+    Config, DEFAULT_SOCKET, Deletes, Dialect, Endpoint, Environment, LogConfig, LogFormat, MaxDeletes, Pace, Problem,
+    ScheduleConfig, SocketConfig, SourceConfig, SourceName, TargetConfig, endpoint, values,
 };
+use crate::schedule::Plan;
 
 const INTERVAL: Duration = Duration::from_secs(5);
 const OVERLAP: Duration = Duration::from_secs(6 * 60);
@@ -46,7 +48,7 @@ impl Findings {
     }
 
     /// The key's meaning; `None` if it is absent or wrong.
-    fn value<T>(
+    pub(super) fn value<T>(
         &mut self,
         section: &Section,
         key: &str,
@@ -78,8 +80,8 @@ pub(super) fn validate(raw: &Raw, environment: &Environment, file: &Path, findin
     }
 
     let top = &raw.top;
-    let interval = findings.value(top, "schedule.interval", |value| values::duration(value, Duration::from_secs(1)));
-    let http = http(top, environment, &nowhere, findings);
+    let schedule = schedule(top, &nowhere, findings);
+    let http = http(raw, environment, &nowhere, findings);
     let socket = SocketConfig {
         path: findings.value(top, "socket.path", values::socket_path).unwrap_or_else(|| DEFAULT_SOCKET.into()),
         mode: findings.value(top, "socket.mode", values::socket_mode).unwrap_or(SOCKET_MODE),
@@ -92,7 +94,7 @@ pub(super) fn validate(raw: &Raw, environment: &Environment, file: &Path, findin
     let metrics_textfile = textfile(top, findings);
     // Nothing above returns early, so that everything has been checked by now.
     Some(Config {
-        interval: interval.unwrap_or(INTERVAL),
+        schedule: schedule?,
         sources: sources.into_iter().collect::<Option<_>>()?,
         target: target?,
         http,
@@ -101,6 +103,35 @@ pub(super) fn validate(raw: &Raw, environment: &Environment, file: &Path, findin
         log,
         metrics_textfile,
     })
+}
+
+fn schedule(top: &Section, nowhere: &Place, findings: &mut Findings) -> Option<ScheduleConfig> {
+    let at = top.tables.get("schedule").unwrap_or(nowhere);
+    let zone = if top.entries.contains_key("schedule.cron") || top.entries.contains_key("schedule.time_zone") {
+        time_zone(top, "schedule.time_zone", at, findings)
+    } else {
+        // Nobody asked for it yet; the API can name one with its expression.
+        Some(host_zone().unwrap_or(chrono_tz::UTC))
+    };
+    let jitter = findings.value(top, "schedule.jitter", |value| values::duration(value, Duration::ZERO));
+    let interval = findings.value(top, "schedule.interval", |value| values::duration(value, Duration::from_secs(1)));
+    let cron = findings.value(top, "schedule.cron", |value| values::cron(value, zone.unwrap_or(chrono_tz::UTC)));
+    let place = |key: &str| top.entries.get(key).map(|entry| entry.place.clone());
+    let by_cron = match (place("schedule.interval"), place("schedule.cron")) {
+        (Some(interval), Some(cron)) if interval.layer == cron.layer => {
+            let (interval_at, cron_at) = (interval.whereabouts(), cron.whereabouts());
+            let later = if interval.position > cron.position { &interval } else { &cron };
+            let message =
+                format!("`interval` ({interval_at}) and `cron` ({cron_at}) exclude each other: keep one of them");
+            findings.error(later, "schedule.cron", message);
+            return None;
+        }
+        // The one that overrides, such as a variable over the file.
+        (Some(interval), Some(cron)) => cron.layer > interval.layer,
+        (_, cron) => cron.is_some(),
+    };
+    let plan = if by_cron { Plan::Cron(cron?.into()) } else { Plan::Interval(interval.unwrap_or(INTERVAL)) };
+    Some(ScheduleConfig { plan, time_zone: zone?, jitter: jitter.unwrap_or_default() })
 }
 
 fn source(
@@ -115,7 +146,7 @@ fn source(
             .ok_or_else(|| "must be 1 to 32 characters of a-z, 0-9 and - (lower case)".to_owned())
     });
     let endpoint = endpoint_of(section, "source", at, environment, findings);
-    let time_zone = time_zone(section, at, findings);
+    let time_zone = time_zone(section, "source.time_zone", at, findings);
     let overlap = findings.value(section, "source.overlap", |value| values::duration(value, Duration::ZERO));
     findings.value(section, "source.instances", |value| match values::boolean(value)? {
         false => Ok(()),
@@ -162,12 +193,12 @@ fn target(top: &Section, environment: &Environment, nowhere: &Place, findings: &
 }
 
 /// Whether the table, or any of its keys, was written.
-fn is_given(top: &Section, table: &str) -> bool {
+pub(super) fn is_given(top: &Section, table: &str) -> bool {
     let keys = format!("{table}.");
     top.tables.contains_key(table) || top.entries.keys().any(|key| key.starts_with(&keys))
 }
 
-fn required<T>(
+pub(super) fn required<T>(
     section: &Section,
     key: &str,
     at: &Place,
@@ -210,20 +241,24 @@ fn endpoint_of(
     parsed.map(|endpoint| Endpoint { password, ..endpoint })
 }
 
-fn time_zone(section: &Section, at: &Place, findings: &mut Findings) -> Option<chrono_tz::Tz> {
-    if section.entries.contains_key("source.time_zone") {
-        return findings.value(section, "source.time_zone", values::time_zone);
+fn time_zone(section: &Section, key: &str, at: &Place, findings: &mut Findings) -> Option<chrono_tz::Tz> {
+    if section.entries.contains_key(key) {
+        return findings.value(section, key, values::time_zone);
     }
-    let host = match iana_time_zone::get_timezone() {
+    let host = host_zone();
+    if host.is_none() {
+        let text = format!("`{key}` is missing and this host's zone is not known; name one, such as \"Asia/Seoul\"");
+        findings.error(at, key, text);
+    }
+    host
+}
+
+fn host_zone() -> Option<chrono_tz::Tz> {
+    match iana_time_zone::get_timezone() {
         Ok(name) => name.parse().ok(),
         // A host that was told no zone runs on UTC.
         Err(_) => Some(chrono_tz::UTC),
-    };
-    if host.is_none() {
-        let text = "`source.time_zone` is missing and this host's zone is not known; name one, such as \"Asia/Seoul\"";
-        findings.error(at, "source.time_zone", text);
     }
-    host
 }
 
 fn unique_names(raw: &Raw, findings: &mut Findings) {
@@ -260,28 +295,6 @@ fn separate_databases(raw: &Raw, sources: &[Option<SourceConfig>], target: &Targ
         }
         seen.push(identity);
     }
-}
-
-fn http(top: &Section, environment: &Environment, nowhere: &Place, findings: &mut Findings) -> Option<HttpConfig> {
-    if !is_given(top, "http") {
-        return None;
-    }
-    let at = top.tables.get("http").unwrap_or(nowhere);
-    let listen = required(top, "http.listen", at, findings, values::address);
-    let purpose = Purpose { key: "http.token", section: top, in_url: None };
-    let token = purpose.read(environment, findings);
-    if token.as_ref().is_some_and(|token| !token.expose().bytes().all(|byte| byte.is_ascii_graphic())) {
-        let place = purpose.place().unwrap_or(at);
-        findings.error(place, "http.token", "the token must be visible ASCII without spaces: it travels in a header");
-    }
-    let listen = listen?;
-    if !values::is_loopback(&listen) && purpose.place().is_none() {
-        let place = top.entries.get("http.listen").map_or(at, |entry| &entry.place);
-        let message = "an address that is not loopback needs a token: set token_file or token_credential, or listen on \
-                       127.0.0.1";
-        findings.error(place, "http.listen", message);
-    }
-    Some(HttpConfig { listen, token })
 }
 
 fn textfile(top: &Section, findings: &mut Findings) -> Option<std::path::PathBuf> {

@@ -9,11 +9,17 @@ use std::time::Duration;
 
 use super::keys::did_you_mean;
 use super::raw::Value;
-use super::{Deletes, LogFormat};
+use super::{Deletes, Digest, LogFormat, Role};
+use crate::schedule::Cron;
 
 /// `sun_path` holds 108 bytes, the last of which is the terminating zero.
 const SOCKET_PATH_BYTES: usize = 107;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Longer than any filter that a person writes.
+const LONGEST_FILTER: usize = 500;
+const NOT_A_FILTER: &str =
+    "not a valid filter: write a level, or module=level,... such as info,rbac_sync::engine=debug";
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -105,6 +111,15 @@ pub(super) fn deletes(value: &Value) -> Result<Deletes, String> {
     word(value, &[("tombstone", Deletes::Tombstone), ("remove", Deletes::Remove)])
 }
 
+pub(super) fn role(value: &Value) -> Result<Role, String> {
+    word(value, &[("viewer", Role::Viewer), ("operator", Role::Operator)])
+}
+
+/// The SHA-256 of a token or of a certificate.
+pub(super) fn digest(value: &Value) -> Result<Digest, String> {
+    Digest::parse(text(value)?.trim()).ok_or_else(|| "must be sha256: and 64 hexadecimal digits".to_owned())
+}
+
 pub(super) fn log_format(value: &Value) -> Result<LogFormat, String> {
     word(
         value,
@@ -117,22 +132,38 @@ pub(super) fn log_format(value: &Value) -> Result<LogFormat, String> {
     )
 }
 
-/// A level or a filter per module. `EnvFilter` takes any word for a module's name, so `inof` would
-/// silently switch everything else off: a directive that is a word must be a level.
+/// A level or a filter per module.
 pub(super) fn log_level(value: &Value) -> Result<String, String> {
-    let filter = text(value)?.trim();
-    for directive in filter.split(',').map(str::trim) {
+    filter(text(value)?)
+}
+
+/// A level or a filter per module, of which each directive is looked at, to say which one is wrong.
+/// `EnvFilter` takes any word for a module's name, so `inof` would silently switch everything else off: a
+/// directive that is a word must be a level.
+pub(crate) fn filter(text: &str) -> Result<String, String> {
+    let filter = text.trim();
+    if filter.len() > LONGEST_FILTER {
+        return Err(format!("a filter has at most {LONGEST_FILTER} bytes"));
+    }
+    let parses = |text: &str| tracing_subscriber::EnvFilter::try_new(text).is_ok();
+    let directives: Vec<&str> = filter.split(',').map(str::trim).collect();
+    for (position, directive) in directives.iter().enumerate() {
+        let which = if directives.len() > 1 { format!("directive {}: ", position + 1) } else { String::new() };
         if !directive.contains(['=', '[']) && !LEVELS.iter().any(|level| level.eq_ignore_ascii_case(directive)) {
             let meant = did_you_mean(directive, LEVELS);
-            return Err(format!("must be a level ({}) or module=level,...{meant}", LEVELS.join(", ")));
+            return Err(format!("{which}must be a level ({}) or module=level,...{meant}", LEVELS.join(", ")));
+        }
+        // A comma inside of brackets belongs to one directive; then only the whole filter can be judged.
+        if !filter.contains('[') && !parses(directive) {
+            return Err(format!("{which}{NOT_A_FILTER}"));
         }
     }
-    match tracing_subscriber::EnvFilter::try_new(filter) {
-        Ok(_) => Ok(filter.to_owned()),
-        Err(_) => {
-            Err("not a valid filter: write a level, or module=level,... such as info,rbac_sync::engine=debug".into())
-        }
-    }
+    if parses(filter) { Ok(filter.to_owned()) } else { Err(NOT_A_FILTER.to_owned()) }
+}
+
+/// A cron expression in that zone.
+pub(super) fn cron(value: &Value, zone: chrono_tz::Tz) -> Result<Cron, String> {
+    Cron::new(text(value)?, zone).map_err(|problem| problem.to_string())
 }
 
 /// An IP address and a port.
@@ -168,15 +199,16 @@ pub(super) fn socket_mode(value: &Value) -> Result<u32, String> {
     let digits = digits.trim();
     let octal = !digits.is_empty() && digits.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
     let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| octal && *mode <= 0o777).ok_or(EXPECTED)?;
-    if mode & 0o002 != 0 {
-        return Err("must not let everybody write: whoever can write to the socket controls the daemon".into());
-    }
     Ok(mode)
 }
 
 /// A name of the IANA database.
 pub(super) fn time_zone(value: &Value) -> Result<chrono_tz::Tz, String> {
-    let name = text(value)?.trim();
+    zone(text(value)?.trim())
+}
+
+/// The zone with that name.
+pub(crate) fn zone(name: &str) -> Result<chrono_tz::Tz, String> {
     name.parse().map_err(|_| {
         let meant = did_you_mean(name, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()));
         format!("not a time zone{meant}; write a name such as Asia/Seoul or Europe/Vienna")
@@ -237,13 +269,18 @@ mod tests {
         assert_eq!(log_level(&quoted("WARN")).unwrap(), "WARN");
         assert!(log_level(&quoted("inof")).unwrap_err().contains("did you mean `info`"));
         assert!(log_level(&quoted("rbac_sync=loud")).is_err());
+        let second = log_level(&quoted("info,rbac_sync::engine=loud,hyper=warn")).unwrap_err();
+        assert!(second.starts_with("directive 2: not a valid filter"), "{second}");
+        assert!(log_level(&quoted("info,[run{source=main}]=debug")).is_ok());
+        assert!(log_level(&quoted(&"a=info,".repeat(100))).is_err());
     }
 
     #[test]
-    fn a_socket_mode_is_octal_and_never_world_writable() {
+    fn a_socket_mode_is_octal() {
         assert_eq!(socket_mode(&quoted("0660")), Ok(0o660));
         assert_eq!(socket_mode(&variable("600")), Ok(0o600));
-        for bad in [quoted("0666"), quoted("1777"), quoted("+660"), quoted("0o660"), quoted(""), Value::Integer(660)] {
+        assert_eq!(socket_mode(&quoted("0666")), Ok(0o666));
+        for bad in [quoted("1777"), quoted("+660"), quoted("0o660"), quoted(""), Value::Integer(660)] {
             assert!(socket_mode(&bad).is_err());
         }
     }

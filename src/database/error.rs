@@ -36,6 +36,19 @@ pub enum Class {
     Cancelled,
 }
 
+impl Class {
+    /// As the API spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Transient => "transient",
+            Self::Permanent => "permanent",
+            Self::Config => "config",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// A failed run, or a failed step of one. `Display` is one line for an operator, without row values
 /// and secrets; [`Error::with_side`] also names the side.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -80,6 +80,13 @@ pub(super) async fn may_read_any_table(connection: &mut MySqlConnection) -> Resu
     }
 }
 
+/// Whether a statement of this login waits until somebody frees space on the server's disk. A login sees its
+/// own sessions without any grant.
+pub(super) async fn waits_for_space(connection: &mut MySqlConnection) -> Result<bool, sqlx::Error> {
+    let sql = "SELECT 1 FROM information_schema.processlist WHERE state LIKE 'Waiting for % space' LIMIT 1";
+    Ok(!sqlx::raw_sql(sql).fetch_all(connection).await?.is_empty())
+}
+
 /// A statement as the server gets it, with what is bound, in order.
 #[derive(PartialEq)]
 pub(super) struct Statement<'a> {

@@ -2,7 +2,9 @@
 //!
 //! A scan of a large table may take minutes, and so may the silence of a server that is frozen or cut off:
 //! the network alone does not tell them apart, for the kernel of a stopped process still acknowledges what
-//! it is sent. So when an answer takes long, a second login is tried: a server that takes it is at work.
+//! it is sent. So when an answer takes long, a second login is tried: a server that takes it is at work. The
+//! exception is a MariaDB server whose disk is full: it takes logins, and waits with a commit until somebody
+//! frees space. It says so when it is asked, and nobody is helped by waiting with it.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -40,21 +42,35 @@ pub(super) async fn answer<T>(
         tokio::select! {
             biased;
             result = &mut work => return result.map_err(|error| explain(side, what, &error)),
-            alive = is_alive(endpoint) => if !alive {
-                let seconds = begun.elapsed().as_secs();
-                let text = format!("{what}: no answer for {seconds} s, and a second login gets none either: the \
-                                    server is frozen or cut off");
+            sign = sign_of_life(endpoint) => {
+                let why = match sign {
+                    Sign::Works => continue,
+                    Sign::NeedsSpace => "the server waits for somebody to free disk space",
+                    Sign::None => "a second login gets none either: the server is frozen or cut off",
+                };
+                let text = format!("{what}: no answer for {} s, and {why}", begun.elapsed().as_secs());
                 return Err(Error::new(side, Class::Transient, text));
             }
         }
     }
 }
 
-/// Whether the server answers a login in any way; a refusal is a sign of life too.
-async fn is_alive(endpoint: &Endpoint) -> bool {
+/// What a second login tells of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sign {
+    /// It takes the login, or refuses it.
+    Works,
+    /// It works, but a statement of ours waits until there is space on its disk.
+    NeedsSpace,
+    /// Nothing.
+    None,
+}
+
+async fn sign_of_life(endpoint: &Endpoint) -> Sign {
     match timeout(CONNECT_TIMEOUT, greet(endpoint)).await {
-        Ok(Ok(()) | Err(sqlx::Error::Database(_))) => true,
-        Ok(Err(_)) | Err(_) => false,
+        Ok(Ok(false) | Err(sqlx::Error::Database(_))) => Sign::Works,
+        Ok(Ok(true)) => Sign::NeedsSpace,
+        Ok(Err(_)) | Err(_) => Sign::None,
     }
 }
 

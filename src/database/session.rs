@@ -256,11 +256,16 @@ impl Session {
     }
 }
 
-/// Logs in and goes away again. A file is always there.
-pub(super) async fn greet(endpoint: &Endpoint) -> Result<(), sqlx::Error> {
+/// Logs in and goes away again; answers whether a session of ours there waits for space on the disk. A file is
+/// always there.
+pub(super) async fn greet(endpoint: &Endpoint) -> Result<bool, sqlx::Error> {
     match endpoint.dialect {
-        Dialect::Postgres => postgres::options(endpoint)?.connect().await?.close().await,
-        Dialect::Mysql => mysql::options(endpoint)?.connect().await?.close().await,
-        Dialect::Sqlite => Ok(()),
+        Dialect::Postgres => postgres::options(endpoint)?.connect().await?.close().await.map(|()| false),
+        Dialect::Mysql => {
+            let mut connection = mysql::options(endpoint)?.connect().await?;
+            let waits = mysql::waits_for_space(&mut connection).await?;
+            connection.close().await.map(|()| waits)
+        }
+        Dialect::Sqlite => Ok(false),
     }
 }

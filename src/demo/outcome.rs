@@ -191,6 +191,7 @@ mod tests {
             run_id: uuid::Uuid::now_v7(),
             state: RunState::Finished,
             trigger: Trigger::Schedule,
+            actor: None,
             mode: Mode::Delta,
             source: "demo".to_owned(),
             dry_run: false,

@@ -35,7 +35,8 @@ struct Progress {
 }
 
 impl Run<'_> {
-    /// Applies what changed since the cursors.
+    /// Applies what changed since the cursors, goes on with the rolling comparison, and deletes what both of
+    /// them have found gone.
     pub(super) async fn delta(&mut self, stored: [Cursor; 3]) -> Result<(), Error> {
         let begun = Instant::now();
         let horizon = self.snapshot.horizon().await?;
@@ -55,13 +56,25 @@ impl Run<'_> {
                 None => self.look_at_changed(level, indexed, &mut progress).await?,
             }
         }
-        self.delete_gone().await?;
+        let poll = Poll { at: begun, horizon, now, reached: progress.reached, newest_pk };
+        // While rows wait to be deleted the cursors stay, and the brake must have seen what the rolling
+        // comparison finds.
+        let waits = !self.gone().is_empty();
+        if !waits {
+            self.end_delta(&mut progress, poll).await?;
+        }
+        self.roll().await?;
+        self.settle().await?;
+        if waits { self.end_delta(&mut progress, poll).await } else { self.commit().await }
+    }
+
+    async fn end_delta(&mut self, progress: &mut Progress, poll: Poll) -> Result<(), Error> {
         for level in Level::ALL {
-            self.move_cursor(level, &mut progress).await?;
+            self.move_cursor(level, progress).await?;
         }
         self.commit().await?;
         if !self.settings.dry_run {
-            self.memory.polled(Poll { at: begun, horizon, now, reached: progress.reached, newest_pk });
+            self.memory.polled(poll);
         }
         Ok(())
     }
@@ -83,7 +96,7 @@ impl Run<'_> {
                 self.look_again(level, batch.iter().map(|hint| hint.look_at).collect()).await?;
                 let times = batch.iter().map(|hint| hint.updated_time);
                 progress.reached[index] = advance(progress.reached[index], times, progress.now);
-                if self.gone.is_empty() {
+                if self.gone().is_empty() {
                     self.move_cursor(level, progress).await?;
                 }
                 self.commit().await?;

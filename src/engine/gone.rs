@@ -1,19 +1,15 @@
-//! Rows that are gone from the source: collected during a run, deleted at its end behind the brake.
+//! Rows that are gone from the source, as the looks of a run find them; what becomes of them is decided at
+//! its end, by [`brake`](super::brake). Pure.
 //!
 //! While anything waits here no cursor moves, so that a run which ends early finds it again.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{Class, Error, Mode, Run, Settings, Side};
+use super::Settings;
 use crate::config::MaxDeletes;
 use crate::source::Level;
 use crate::target::Candidate;
-
-/// Rows that are checked and deleted in one transaction.
-const BATCH: usize = 1000;
-/// A run that may delete without limit does so as soon as this many rows wait.
-const ENOUGH: usize = 10_000;
 
 /// Rows that a run would delete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,12 +20,21 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    fn rows(self) -> u64 {
+    pub(super) fn rows(self) -> u64 {
         self.patients + self.studies + self.series
     }
 
-    fn levels(self) -> [(Level, u64); 3] {
+    pub(super) fn levels(self) -> [(Level, u64); 3] {
         [(Level::Patient, self.patients), (Level::Study, self.studies), (Level::Series, self.series)]
+    }
+
+    /// The larger of each count: two looks at the same rows count them once.
+    pub(super) fn max(self, other: Self) -> Self {
+        Self {
+            patients: self.patients.max(other.patients),
+            studies: self.studies.max(other.studies),
+            series: self.series.max(other.series),
+        }
     }
 }
 
@@ -39,14 +44,14 @@ impl fmt::Display for Tally {
     }
 }
 
-/// What is gone, as far as this run has seen.
-#[derive(Debug, Default)]
+/// What one look has found gone: the delta or the full run itself, or a pass of the rolling comparison.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Gone {
     patients: BTreeMap<i64, Candidate>,
     studies: BTreeMap<i64, Candidate>,
     series: BTreeMap<i64, Candidate>,
     /// Series that go with their study.
-    with_studies: u64,
+    pub(super) with_studies: u64,
     /// Rows that were counted and not kept, because the brake holds them anyway.
     beyond: Tally,
     /// Rows worth keeping.
@@ -65,11 +70,41 @@ impl Gone {
         Self { room, ..self }
     }
 
+    /// The rows that several looks have found, each once; those that one of them only counted are left out.
+    pub(super) fn union(looks: &[Self]) -> Self {
+        let mut union = Self::default();
+        for look in looks {
+            union.patients.extend(look.patients.iter().map(|(id, row)| (*id, row.clone())));
+            union.studies.extend(look.studies.iter().map(|(id, row)| (*id, row.clone())));
+            union.series.extend(look.series.iter().map(|(id, row)| (*id, row.clone())));
+        }
+        union
+    }
+
+    /// These rows as if one look had found the patients and another one the rest: what the passes of the
+    /// rolling comparison find.
+    pub(super) fn split(self) -> (Self, Self) {
+        let of_patients = Tally { patients: self.beyond.patients, ..Tally::default() };
+        let patients = Self { patients: self.patients, beyond: of_patients, room: self.room, ..Self::default() };
+        let beyond = Tally { patients: 0, ..self.beyond };
+        (patients, Self { patients: BTreeMap::new(), beyond, ..self })
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.tally().rows() == 0
     }
 
-    fn kept(&self) -> usize {
+    /// Whether rows were counted and not kept: only a new look finds out whether they are still gone.
+    pub(super) fn has_uncertain(&self) -> bool {
+        self.beyond.rows() > 0
+    }
+
+    /// Whether some that were kept are back, so that those which were only counted may be back as well.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.has_uncertain() && self.kept() < self.room
+    }
+
+    pub(super) fn kept(&self) -> usize {
         self.patients.len() + self.studies.len() + self.series.len()
     }
 
@@ -90,7 +125,12 @@ impl Gone {
         }
     }
 
-    fn tally(&self) -> Tally {
+    /// `id` of the rows of a level.
+    pub(super) fn ids(&self, level: Level) -> Vec<i64> {
+        self.of(level).keys().copied().collect()
+    }
+
+    pub(super) fn tally(&self) -> Tally {
         // A series that goes with its study is counted there.
         let alone = self.series.values().filter(|series| !self.studies.contains_key(&series.study_id));
         Tally {
@@ -98,6 +138,18 @@ impl Gone {
             studies: self.studies.len() as u64 + self.beyond.studies,
             series: alone.count() as u64 + self.with_studies + self.beyond.series,
         }
+    }
+
+    pub(super) fn of(&self, level: Level) -> &BTreeMap<i64, Candidate> {
+        match level {
+            Level::Patient => &self.patients,
+            Level::Study => &self.studies,
+            Level::Series => &self.series,
+        }
+    }
+
+    pub(super) fn remove(&mut self, level: Level, id: i64) {
+        self.level(level).remove(&id);
     }
 
     fn level(&mut self, level: Level) -> &mut BTreeMap<i64, Candidate> {
@@ -108,10 +160,10 @@ impl Gone {
         }
     }
 
-    fn take(&mut self) -> [(Level, Vec<Candidate>); 3] {
+    /// All rows that were kept, children first; nothing stays.
+    pub(super) fn take(&mut self) -> [(Level, Vec<Candidate>); 3] {
         self.with_studies = 0;
         self.beyond = Tally::default();
-        // Children first.
         [
             (Level::Series, std::mem::take(&mut self.series).into_values().collect()),
             (Level::Study, std::mem::take(&mut self.studies).into_values().collect()),
@@ -121,13 +173,13 @@ impl Gone {
 }
 
 /// Whether so many rows may go.
-fn within_rows(tally: Tally, limit: MaxDeletes) -> bool {
+pub(super) fn within_rows(tally: Tally, limit: MaxDeletes) -> bool {
     tally.rows() <= limit.rows
 }
 
 /// How many live rows a level must have so that `count` of them are within the limit; none: no number
 /// is enough.
-fn live_needed(count: u64, limit: MaxDeletes) -> Option<u64> {
+pub(super) fn live_needed(count: u64, limit: MaxDeletes) -> Option<u64> {
     if count == 0 {
         return Some(0);
     }
@@ -135,136 +187,8 @@ fn live_needed(count: u64, limit: MaxDeletes) -> Option<u64> {
     needed.is_finite().then_some(needed.ceil() as u64)
 }
 
-impl Run<'_> {
-    /// Adds studies that are gone, and counts the series that go with them.
-    pub(super) async fn studies_gone(&mut self, studies: Vec<Candidate>) -> Result<(), Error> {
-        let new: Vec<i64> =
-            studies.iter().map(|study| study.id).filter(|id| !self.gone.studies.contains_key(id)).collect();
-        if !new.is_empty() {
-            self.gone.with_studies += self.target.live_series_count(&new).await?;
-        }
-        self.gone.add(Level::Study, studies.into_iter());
-        Ok(())
-    }
-
-    /// In a run that may pass the brake: deletes now when much waits.
-    pub(super) async fn delete_if_many(&mut self) -> Result<(), Error> {
-        if self.settings.allow_deletes && self.gone.kept() >= ENOUGH {
-            self.delete_gone().await?;
-            self.commit().await?;
-        }
-        Ok(())
-    }
-
-    /// Looks once more whether each row is still gone, for the run may have been long; then deletes, or
-    /// fails at the brake. The last transaction is left open for the cursors.
-    pub(super) async fn delete_gone(&mut self) -> Result<(), Error> {
-        if self.gone.is_empty() {
-            return Ok(());
-        }
-        self.commit().await?;
-        self.renew().await?;
-        self.drop_those_that_came_back().await?;
-        if !self.settings.allow_deletes {
-            self.brake().await?;
-        }
-        for (level, candidates) in self.gone.take() {
-            for candidates in candidates.chunks(BATCH) {
-                self.commit().await?;
-                self.delete(level, candidates).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn drop_those_that_came_back(&mut self) -> Result<(), Error> {
-        let before = self.gone.kept();
-        for level in Level::ALL {
-            let candidates: Vec<Candidate> = self.gone.level(level).values().cloned().collect();
-            for candidates in candidates.chunks(BATCH) {
-                for id in self.alive(level, candidates).await? {
-                    self.gone.level(level).remove(&id);
-                }
-            }
-        }
-        if self.gone.kept() < before {
-            // What was only counted may be back as well: a later run finds out.
-            self.gone.beyond = Tally::default();
-            let studies: Vec<i64> = self.gone.studies.keys().copied().collect();
-            self.gone.with_studies = self.target.live_series_count(&studies).await?;
-        }
-        Ok(())
-    }
-
-    /// `id` of the candidates that are in the source after all.
-    async fn alive(&mut self, level: Level, candidates: &[Candidate]) -> Result<Vec<i64>, Error> {
-        let found = |alive: &dyn Fn(&Candidate) -> bool| {
-            candidates.iter().filter(|candidate| alive(candidate)).map(|candidate| candidate.id).collect()
-        };
-        Ok(match level {
-            Level::Patient => {
-                let pks: Vec<i64> = candidates.iter().map(|candidate| candidate.source_pk).collect();
-                let alive = self.snapshot.patients_alive(&pks).await?;
-                found(&|candidate| alive.contains(&candidate.source_pk))
-            }
-            Level::Study => {
-                let uids = candidates.iter().map(|candidate| candidate.study_uid.as_str()).collect();
-                let alive = self.snapshot.studies_by_uid(uids).await?;
-                found(&|candidate| alive.contains_key(&candidate.study_uid))
-            }
-            Level::Series => {
-                let mut uids: Vec<&str> = candidates.iter().map(|candidate| candidate.study_uid.as_str()).collect();
-                uids.dedup();
-                let alive = self.snapshot.series_alive(uids).await?;
-                found(&|series| alive.contains(&(series.study_uid.clone(), series.series_uid.clone())))
-            }
-        })
-    }
-
-    async fn brake(&mut self) -> Result<(), Error> {
-        let (tally, limit) = (self.gone.tally(), self.settings.max_deletes);
-        let mut passes = within_rows(tally, limit);
-        for (level, count) in tally.levels() {
-            passes = passes
-                && match live_needed(count, limit) {
-                    Some(0) => true,
-                    Some(needed) => self.target.has_live(level, needed).await?,
-                    None => false,
-                };
-        }
-        if passes {
-            return Ok(());
-        }
-        let text = format!(
-            "the brake on deletes: {tally} are gone from the source, more than target.max_deletes lets go in one run \
-             ({} rows, {} % of a level); none was deleted{}. \
-             If the source is right, confirm with: rbac-sync run{} --allow-deletes",
-            limit.rows,
-            limit.percent,
-            if self.settings.dry_run { "" } else { ", everything else was applied" },
-            if self.settings.mode == Mode::Full { " --mode full" } else { "" },
-        );
-        Err(Error::new(Side::Run, Class::Permanent, text))
-    }
-
-    async fn delete(&mut self, level: Level, candidates: &[Candidate]) -> Result<(), Error> {
-        let ids = self.target.still_live(level, candidates).await?;
-        let deletes = self.settings.deletes;
-        match level {
-            Level::Patient => self.uncommitted.patient.deleted += self.target.delete_patients(&ids, deletes).await?,
-            Level::Study => {
-                let (studies, series) = self.target.delete_studies(&ids, deletes).await?;
-                self.uncommitted.study.deleted += studies;
-                self.uncommitted.series.deleted += series;
-            }
-            Level::Series => self.uncommitted.series.deleted += self.target.delete_series(&ids, deletes).await?,
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn tally(patients: u64, studies: u64, series: u64) -> Tally {
@@ -294,8 +218,8 @@ mod tests {
         assert_eq!(live_needed(0, limit(500, 0.0)), Some(0));
     }
 
-    fn gone(rows: u64, allow_deletes: bool) -> Gone {
-        Gone::new(&Settings {
+    pub(in super::super) fn settings(rows: u64, allow_deletes: bool) -> Settings {
+        Settings {
             source: crate::config::SourceName::new("main").unwrap(),
             mode: super::super::Mode::Full,
             dry_run: false,
@@ -306,10 +230,14 @@ mod tests {
             sweep_every: std::time::Duration::ZERO,
             sweep_budget: std::time::Duration::ZERO,
             scan_percent: None,
-        })
+        }
     }
 
-    fn candidates(ids: std::ops::Range<i64>) -> impl Iterator<Item = Candidate> {
+    fn gone(rows: u64, allow_deletes: bool) -> Gone {
+        Gone::new(&settings(rows, allow_deletes))
+    }
+
+    pub(in super::super) fn candidates(ids: std::ops::Range<i64>) -> impl Iterator<Item = Candidate> {
         ids.map(|id| Candidate {
             id,
             source_pk: id,
@@ -325,6 +253,34 @@ mod tests {
         gone.add(Level::Series, candidates(0..5));
         gone.add(Level::Series, candidates(3..6));
         assert_eq!(gone.tally(), tally(0, 0, 6));
+    }
+
+    #[test]
+    fn a_row_that_two_looks_have_found_counts_once() {
+        let mut looks = [gone(100, false), gone(100, false)];
+        looks[0].add(Level::Study, candidates(0..5));
+        looks[1].add(Level::Study, candidates(3..9));
+        looks[1].add(Level::Patient, candidates(3..4));
+        assert_eq!(Gone::union(&looks).tally(), tally(1, 9, 0));
+    }
+
+    #[test]
+    fn what_a_full_run_found_is_split_between_the_passes_and_none_is_lost() {
+        let mut full = gone(10, false);
+        full.add(Level::Patient, candidates(0..4));
+        full.add(Level::Study, candidates(0..20));
+        full.add(Level::Patient, candidates(20..23));
+        let (patients, rest) = full.split();
+        assert_eq!((patients.tally(), rest.tally()), (tally(7, 0, 0), tally(0, 20, 0)));
+    }
+
+    #[test]
+    fn rows_that_were_only_counted_need_a_new_look_once_others_are_back() {
+        let mut gone = gone(10, false);
+        gone.add(Level::Study, candidates(0..20));
+        assert!(gone.has_uncertain() && !gone.is_outdated());
+        gone.remove(Level::Study, 3);
+        assert!(gone.is_outdated());
     }
 
     #[test]

@@ -5,16 +5,22 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use chrono::NaiveDateTime;
+use chrono::{DateTime, NaiveDateTime, Utc};
 
 use super::cursor::advance;
 use super::gone::Gone;
 use super::institutions::Codes;
+use super::sweep::{END, START};
+use super::{Kind, Settings};
 use crate::source::Horizon;
 use crate::target::Pass;
 
 /// Polls that are remembered at the most; forgetting one in the middle only makes a cursor move later.
 const POLLS: usize = 64;
+/// Looks that find rows gone: the passes of the rolling comparison, and the run's own.
+pub(super) const LOOKS: usize = 4;
+/// The index of the run's own look: a delta or a full run.
+pub(super) const OWN: usize = 3;
 /// The rolling comparison begins with pages of this many patients or studies.
 const FIRST_PAGE: usize = 200;
 /// Smaller pages cost more in round trips than in rows.
@@ -45,8 +51,10 @@ pub struct Memory {
     scan_due: [Option<Instant>; 3],
     /// The passes of the rolling comparison; none: not read from the target yet.
     pub(super) passes: Option<[Pass; 3]>,
-    /// What each pass under way has found gone.
-    pub(super) gone: [Gone; 3],
+    /// The passes as the target has them. One that is complete there is held by the brake.
+    pub(super) stored: [Pass; 3],
+    /// What each look has found gone: the passes over many runs, the run's own anew each time.
+    pub(super) gone: [Gone; LOOKS],
     /// The codes that the pass over the studies has seen; none: it did not begin in this process, and so
     /// not all are known.
     pub(super) codes: Option<Codes>,
@@ -62,6 +70,7 @@ impl Default for Memory {
             polls: VecDeque::new(),
             scan_due: [None; 3],
             passes: None,
+            stored: Default::default(),
             gone: Default::default(),
             codes: None,
             passes_kept: None,
@@ -123,6 +132,87 @@ impl Memory {
         self.scan_due[level] = now.checked_add(pause);
     }
 
+    /// Takes over the passes from the target. One that is held there is made anew, for nobody remembers what
+    /// it found.
+    pub(super) fn recall(&mut self, stored: [Pass; 3]) {
+        self.stored = stored;
+        self.passes = Some(stored.map(|pass| if pass.position == END { anew(pass) } else { pass }));
+    }
+
+    /// A pass; the number is that of its [`Kind`].
+    pub(super) fn pass(&self, pass: usize) -> Pass {
+        self.passes.map_or_else(Pass::default, |passes| passes[pass])
+    }
+
+    /// Whether a pass has been through all rows, and is to be ended.
+    pub(super) fn is_complete(&self, pass: usize) -> bool {
+        self.pass(pass).position == END
+    }
+
+    /// Whether the brake has held a pass, and has not lifted since.
+    pub(super) fn is_held(&self, pass: usize) -> bool {
+        self.stored[pass].position == END
+    }
+
+    /// Whether the brake holds anything from an earlier run.
+    pub(super) fn holds(&self) -> bool {
+        (0..OWN).any(|pass| self.is_held(pass))
+    }
+
+    /// Whether a pass that the brake holds is being made anew: until it is complete nobody knows what is gone.
+    pub(super) fn recounts(&self) -> bool {
+        (0..OWN).any(|pass| self.is_held(pass) && !self.is_complete(pass))
+    }
+
+    /// The passes as they are to be kept: a place does not pass a row that waits, and a hold stays. One that is
+    /// complete is not shown so: in the target that means that it is held.
+    pub(super) fn to_store(&self) -> [Pass; 3] {
+        let stays = |pass: usize| self.is_complete(pass) || self.is_held(pass) || !self.gone[pass].is_empty();
+        std::array::from_fn(|pass| if stays(pass) { self.stored[pass] } else { self.pass(pass) })
+    }
+
+    /// The passes as they are to be kept now that the brake holds: what is complete and has found rows gone
+    /// is held.
+    pub(super) fn with_holds(&self) -> [Pass; 3] {
+        let held = |pass: usize| self.is_complete(pass) && !self.gone[pass].is_empty();
+        let kept = self.to_store();
+        std::array::from_fn(|pass| if held(pass) { self.pass(pass) } else { kept[pass] })
+    }
+
+    /// A pass that is complete, and whose rows are deleted, waits for its next time. Answers whether the brake
+    /// had held it.
+    pub(super) fn end_pass(&mut self, pass: usize) -> bool {
+        let (done, held) = (self.pass(pass), self.is_held(pass));
+        let done = Pass { position: START, started: None, verified_since: done.started };
+        self.passes.get_or_insert_default()[pass] = done;
+        if held {
+            self.stored[pass] = done;
+        }
+        held
+    }
+
+    /// The brake holds what a full run has found, which began at `begun`: it stands as found by passes.
+    pub(super) fn hold_full(&mut self, begun: DateTime<Utc>) {
+        let (patients, rest) = std::mem::take(&mut self.gone[OWN]).split();
+        for (kind, gone) in [(Kind::Patients, patients), (Kind::Access, rest)] {
+            if !gone.is_empty() {
+                let pass = Pass { position: END, started: Some(begun), ..self.pass(kind as usize) };
+                self.passes.get_or_insert_default()[kind as usize] = pass;
+                self.gone[kind as usize] = gone;
+            }
+        }
+    }
+
+    /// Passes that are held, and of whose rows some are back, begin anew: not all of their rows were kept.
+    pub(super) fn begin_outdated_anew(&mut self, settings: &Settings) {
+        for pass in 0..OWN {
+            if self.is_held(pass) && self.gone[pass].is_outdated() {
+                self.passes.get_or_insert_default()[pass] = anew(self.pass(pass));
+                self.gone[pass] = Gone::new(settings);
+            }
+        }
+    }
+
     /// Adapts the size of a page to what the last one took, so that it fits a budget.
     pub(super) fn paged(&mut self, took: Duration, budget: Duration) {
         if took > budget / 2 {
@@ -133,9 +223,16 @@ impl Memory {
     }
 }
 
+/// The same pass, not begun.
+fn anew(pass: Pass) -> Pass {
+    Pass { position: START, started: None, ..pass }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::gone::tests::{candidates, settings};
     use super::*;
+    use crate::source::Level;
 
     fn at(second: u32) -> NaiveDateTime {
         chrono::NaiveDate::from_ymd_opt(2026, 1, 1).unwrap().and_hms_opt(0, 0, second).unwrap()
@@ -228,5 +325,91 @@ mod tests {
         assert_eq!(memory.page, FIRST_PAGE / 2);
         memory.paged(Duration::from_millis(1), Duration::from_millis(500));
         assert_eq!(memory.page, FIRST_PAGE);
+    }
+
+    const ACCESS: usize = Kind::Access as usize;
+
+    fn under_way(position: i64) -> Pass {
+        Pass { position, started: Some(DateTime::UNIX_EPOCH), verified_since: None }
+    }
+
+    /// A memory whose passes stand at these places, here and in the target, and whose first has found that
+    /// many studies gone where two may go.
+    fn found(places: [i64; 3], rows: i64) -> Memory {
+        let mut memory = Memory::default();
+        memory.recall([Pass::default(); 3]);
+        memory.passes = Some(places.map(under_way));
+        memory.gone[ACCESS] = Gone::new(&settings(2, false));
+        memory.gone[ACCESS].add(Level::Study, candidates(0..rows));
+        memory
+    }
+
+    #[test]
+    fn a_place_does_not_pass_a_row_that_waits() {
+        let memory = found([70, 80, 90], 1);
+        assert_eq!(memory.to_store(), [Pass::default(), under_way(80), under_way(90)]);
+    }
+
+    #[test]
+    fn a_complete_pass_that_the_brake_holds_stays_so_in_the_target_until_it_is_ended() {
+        let mut memory = found([END, 80, 90], 1);
+        memory.stored = memory.with_holds();
+        assert_eq!(memory.stored, [under_way(END), under_way(80), under_way(90)]);
+        assert!(memory.holds() && !memory.recounts());
+        assert_eq!(memory.to_store()[ACCESS], under_way(END));
+        memory.gone[ACCESS] = Gone::default();
+        assert!(memory.end_pass(ACCESS));
+        assert!(!memory.holds());
+        assert_eq!(memory.to_store()[ACCESS].verified_since, Some(DateTime::UNIX_EPOCH));
+    }
+
+    #[test]
+    fn a_complete_pass_that_found_nothing_gone_never_looks_held() {
+        let mut memory = found([END, 80, 90], 0);
+        assert_eq!(memory.to_store(), [Pass::default(), under_way(80), under_way(90)]);
+        assert_eq!(memory.with_holds(), memory.to_store());
+        assert!(!memory.end_pass(ACCESS), "the brake did not hold it");
+        assert_eq!(memory.to_store()[ACCESS].verified_since, Some(DateTime::UNIX_EPOCH));
+    }
+
+    #[test]
+    fn a_pass_that_is_not_complete_is_not_held() {
+        let memory = found([70, 80, 90], 9);
+        assert_eq!(memory.with_holds()[ACCESS], Pass::default());
+    }
+
+    #[test]
+    fn another_process_makes_a_held_pass_anew_and_knows_nothing_before_it_is_complete() {
+        let mut memory = Memory::default();
+        memory.recall([under_way(END), under_way(80), under_way(90)]);
+        assert_eq!(memory.pass(ACCESS), Pass::default());
+        assert!(memory.holds() && memory.recounts());
+        memory.passes = Some([under_way(5), under_way(80), under_way(90)]);
+        assert!(memory.recounts());
+        assert_eq!(memory.to_store()[ACCESS], under_way(END), "a place on the way does not end the hold");
+        memory.passes = Some([under_way(END), under_way(80), under_way(90)]);
+        assert!(!memory.recounts());
+    }
+
+    #[test]
+    fn a_held_pass_that_only_counted_some_rows_begins_anew_once_others_are_back() {
+        let mut memory = found([END, 80, 90], 9);
+        memory.stored = memory.with_holds();
+        memory.begin_outdated_anew(&settings(2, false));
+        assert!(memory.is_complete(ACCESS), "nothing is back");
+        memory.gone[ACCESS].remove(Level::Study, 0);
+        memory.begin_outdated_anew(&settings(2, false));
+        assert!(memory.recounts() && memory.gone[ACCESS].is_empty());
+    }
+
+    #[test]
+    fn what_a_full_run_found_and_the_brake_held_holds_the_deltas_after_it() {
+        let mut memory = found([70, 80, 90], 0);
+        memory.gone[OWN] = Gone::new(&settings(2, false));
+        memory.gone[OWN].add(Level::Study, candidates(0..9));
+        memory.hold_full(DateTime::UNIX_EPOCH);
+        memory.stored = memory.with_holds();
+        assert!(memory.is_held(ACCESS) && memory.gone[OWN].is_empty());
+        assert!(!memory.is_held(Kind::Patients as usize), "no patient is gone");
     }
 }

@@ -4,7 +4,7 @@
 //! looks again: it reads the patient, or the study with all its series, from one moment of the source,
 //! compares with the target ([`plan`], pure) and writes what differs. [`delta`] takes hints from
 //! `updated_time`, [`sweep`] from every pk, [`rolling`] from every pk a part at a time. Rows that are
-//! gone from the source are collected ([`gone`]) and deleted at the end, behind the brake.
+//! gone from the source are collected ([`gone`]), judged together at the end ([`brake`]), and deleted.
 //!
 //! ```text
 //! delta: changed patients -> studies of them -+
@@ -16,6 +16,7 @@
 //! The same hint twice, or a hint for nothing, does no harm: equal rows are not written. That is why a
 //! delta may read far back, and why a run may end anywhere.
 
+mod brake;
 mod cursor;
 mod delta;
 mod gone;
@@ -44,6 +45,7 @@ use crate::source::{Snapshot, Source};
 use crate::target::{Target, TargetSession};
 use gone::Gone;
 use institutions::Institutions;
+use memory::OWN;
 use project::Seen;
 
 /// A cancelled run ends at the next batch; one that is stuck in a statement is dropped after this time,
@@ -134,7 +136,12 @@ async fn attempt(
 ) -> Result<(), Error> {
     let mut session = target.session(&settings.source, settings.dry_run).await?;
     let cursors = session.cursors().await?;
-    let memory = source.memory().await;
+    let mut memory = source.memory().await;
+    if memory.passes.is_none() {
+        memory.recall(session.passes().await?);
+    }
+    memory.gone[OWN] = Gone::default();
+    memory.gone = std::mem::take(&mut memory.gone).map(|gone| gone.for_run(settings));
     let snapshot = source.snapshot().await?;
     let institutions = Institutions::load(&mut session).await?;
     let mut run = Run {
@@ -146,7 +153,7 @@ async fn attempt(
         uncommitted: Levels::default(),
         institutions,
         memory,
-        gone: Gone::new(settings),
+        look: OWN,
         seen: Seen::default(),
     };
     // A level without a cursor, or with one inside the first load, has rows that were never read.
@@ -154,16 +161,28 @@ async fn attempt(
     if loading {
         *mode = Mode::Full;
         run.load(cursors).await?;
-    } else if settings.mode == Mode::Full {
+    } else if settings.mode == Mode::Full || (settings.allow_deletes && run.memory.holds()) {
+        // What the brake holds was counted and not all of it was kept: who allows it allows a look at all.
+        *mode = Mode::Full;
         run.full().await?;
     } else {
         run.delta(cursors.map(Option::unwrap_or_default)).await?;
-        run.roll().await?;
     }
     *verified_since = run.verified_since();
     run.snapshot.close().await?;
     run.target.close();
     Ok(())
+}
+
+/// The passes of the rolling comparison; the number is their index everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Access control IDs, marks and presence of studies and series.
+    Access = 0,
+    /// Every patient.
+    Patients = 1,
+    /// Every study with its series.
+    Studies = 2,
 }
 
 /// A run under way.
@@ -177,7 +196,8 @@ struct Run<'a> {
     uncommitted: Levels,
     institutions: Institutions,
     memory: MutexGuard<'a, Memory>,
-    gone: Gone,
+    /// The index of the look under way, in [`Memory::gone`].
+    look: usize,
     seen: Seen,
 }
 

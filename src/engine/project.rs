@@ -191,7 +191,7 @@ impl Run<'_> {
             study_uid: uids.get(&series.row.study_fk).copied().unwrap_or_default().to_owned(),
             series_uid: series.row.series_uid,
         });
-        self.gone.add(Level::Series, absent);
+        self.gone().add(Level::Series, absent);
         Ok(())
     }
 

@@ -5,16 +5,17 @@
 //! quick, and begins anew every minute; `Patients` and `Studies` look at every row again.
 //!
 //! A pass is a full run in slices. What it finds different is written at once; what it finds gone waits
-//! until the pass is complete, so that the brake sees all of it. The place that is kept in the target
-//! does not pass a row that waits.
+//! until the pass is complete, so that the [brake](super::brake) sees all of it. The place that is kept in the
+//! target does not pass a row that waits.
 
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
 use super::institutions::{Codes, note};
+use super::memory::OWN;
 use super::sweep::{END, START, page_end};
-use super::{Error, Run};
+use super::{Error, Kind, Run};
 use crate::source::{AccessMap, Level};
 use crate::target::Pass;
 
@@ -25,14 +26,6 @@ const ACCESS_FACTOR: usize = 10;
 /// On an archive where nothing changes the place is written this often, and not with every run.
 const KEEP_EVERY: Duration = Duration::from_secs(60);
 
-/// The passes; the number is their index everywhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Access = 0,
-    Patients = 1,
-    Studies = 2,
-}
-
 impl Run<'_> {
     /// Goes on with the passes for as long as the budget lasts.
     pub(super) async fn roll(&mut self) -> Result<(), Error> {
@@ -40,28 +33,23 @@ impl Run<'_> {
         if budget.is_zero() || self.settings.dry_run {
             return Ok(());
         }
-        if self.memory.passes.is_none() {
-            self.memory.passes = Some(self.target.passes().await?);
-        }
         let begun = Instant::now();
         for (kind, until) in [(Kind::Access, budget / 2), (Kind::Patients, budget), (Kind::Studies, budget)] {
-            // What is gone is collected for each pass on its own, over many runs.
-            let earlier = std::mem::take(&mut self.memory.gone[kind as usize]).for_run(self.settings);
-            let own = std::mem::replace(&mut self.gone, earlier);
+            self.look = kind as usize;
             let result = self.roll_pass(kind, begun + until).await;
-            self.memory.gone[kind as usize] = std::mem::replace(&mut self.gone, own);
+            self.look = OWN;
             result?;
         }
         Ok(())
     }
 
     async fn roll_pass(&mut self, kind: Kind, until: Instant) -> Result<(), Error> {
-        let mut pass = self.pass(kind);
+        let mut pass = self.memory.pass(kind as usize);
         let now = Utc::now();
         let every =
             if kind == Kind::Access { ACCESS_EVERY.min(self.settings.sweep_every) } else { self.settings.sweep_every };
         if pass.started.is_none() {
-            if !is_due(pass.verified_since, every, now) {
+            if !self.memory.is_held(kind as usize) && !is_due(pass.verified_since, every, now) {
                 return Ok(());
             }
             pass = Pass { position: START, started: Some(now), ..pass };
@@ -72,7 +60,8 @@ impl Run<'_> {
         while pass.position < END {
             let begun = Instant::now();
             pass.position = self.roll_page(kind, pass.position).await?;
-            self.keep_pass(kind, pass).await?;
+            self.memory.passes.get_or_insert_default()[kind as usize] = pass;
+            self.keep_passes(false).await?;
             self.commit().await?;
             let took = begun.elapsed();
             self.memory.paged(took, self.settings.sweep_budget);
@@ -84,8 +73,6 @@ impl Run<'_> {
             if let Some(codes) = self.memory.codes.take_if(|_| kind == Kind::Studies) {
                 self.institutions.settle(&codes, &mut self.target, &mut self.uncommitted).await?;
             }
-            self.delete_gone().await?;
-            self.keep_pass(kind, Pass { position: START, started: None, verified_since: pass.started }).await?;
             self.commit().await?;
         }
         Ok(())
@@ -117,20 +104,27 @@ impl Run<'_> {
         Ok(upto)
     }
 
-    fn pass(&self, kind: Kind) -> Pass {
-        self.memory.passes.map_or_else(Pass::default, |passes| passes[kind as usize])
+    /// Ends the passes that are complete and of which nothing waits any more.
+    pub(super) async fn end_passes(&mut self) -> Result<(), Error> {
+        if self.settings.dry_run {
+            return Ok(());
+        }
+        let mut lifted = false;
+        for pass in 0..OWN {
+            if self.memory.is_complete(pass) && self.memory.gone[pass].is_empty() {
+                lifted |= self.memory.end_pass(pass);
+            }
+        }
+        self.keep_passes(lifted).await
     }
 
-    /// Remembers a pass; keeps it in the target when it is complete, when the transaction writes anyway,
-    /// and now and then.
-    async fn keep_pass(&mut self, kind: Kind, pass: Pass) -> Result<(), Error> {
-        let passes = self.memory.passes.get_or_insert_default();
-        passes[kind as usize] = pass;
-        let passes = *passes;
+    /// Keeps the passes in the target when they must be, when the transaction writes anyway, and now and then.
+    async fn keep_passes(&mut self, must: bool) -> Result<(), Error> {
+        let passes = self.memory.to_store();
         let overdue = self.memory.passes_kept.is_none_or(|kept| kept.elapsed() >= KEEP_EVERY);
-        let waits = !self.gone.is_empty() || self.memory.gone.iter().any(|gone| !gone.is_empty());
-        if !waits && (overdue || self.target.is_writing()) {
+        if must || (passes != self.memory.stored && (overdue || self.target.is_writing())) {
             self.target.set_passes(&passes).await?;
+            self.memory.stored = passes;
             self.memory.passes_kept = Some(Instant::now());
         }
         Ok(())
@@ -141,7 +135,7 @@ impl Run<'_> {
         let passes = [Pass { position: START, started: None, verified_since: Some(begun) }; 3];
         self.target.set_passes(&passes).await?;
         if !self.settings.dry_run {
-            self.memory.passes = Some(passes);
+            self.memory.recall(passes);
             self.memory.gone = Default::default();
             self.memory.codes = None;
         }

@@ -47,7 +47,7 @@ impl Run<'_> {
         for level in [Level::Patient, Level::Study] {
             self.sweep(level, Some(places[level as usize])).await?;
         }
-        self.delete_gone().await?;
+        self.settle_full(begun).await?;
         for level in Level::ALL {
             self.target.set_cursor(level, Cursor { load_pk: None, ..places[level as usize] }).await?;
         }
@@ -66,7 +66,7 @@ impl Run<'_> {
         let codes = self.institutions.take_seen();
         self.institutions.settle(&codes, &mut self.target, &mut self.uncommitted).await?;
         self.commit().await?;
-        self.delete_gone().await?;
+        self.settle_full(begun).await?;
         self.all_verified(begun).await?;
         self.commit().await
     }
@@ -95,7 +95,7 @@ impl Run<'_> {
                 Level::Study | Level::Series => self.studies(&pks).await?,
             }
             self.find_gone(level, after, upto, keys).await?;
-            if let Some(place) = place.filter(|_| self.gone.is_empty()) {
+            if let Some(place) = place.filter(|_| self.gone().is_empty()) {
                 self.target.set_cursor(level, Cursor { load_pk: Some(upto), ..place }).await?;
             }
             self.commit().await?;
@@ -119,7 +119,7 @@ impl Run<'_> {
             let last = page.last().map(|candidate| candidate.source_pk).filter(|_| page.len() == TARGET_PAGE);
             let missing: Vec<Candidate> = page.into_iter().filter(|row| !keys.contains(&key_of(row))).collect();
             match level {
-                Level::Patient => self.gone.add(level, missing.into_iter()),
+                Level::Patient => self.gone().add(level, missing.into_iter()),
                 Level::Study | Level::Series => self.studies_missing(missing).await?,
             }
             self.delete_if_many().await?;

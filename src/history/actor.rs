@@ -19,6 +19,13 @@ impl Actor {
         Self(name.chars().filter(|c| !c.is_control()).collect::<String>().into())
     }
 
+    /// A user of this host, as the kernel knows the one at the other end of the control socket. By number: a
+    /// name would have to be looked up in directories that may hang.
+    #[must_use]
+    pub fn uid(uid: u32) -> Self {
+        Self(format!("uid {uid}").into())
+    }
+
     /// The daemon itself: its schedule, its start.
     #[must_use]
     pub fn daemon() -> Self {

@@ -1,8 +1,10 @@
-//! The records of runs: their shape, and the ring of the latest ones in memory.
+//! The records of runs and of other changes: their shape, and the latest ones in memory.
 //!
 //! Does no I/O: the supervisor has the records that are worth a row written to the target.
 
 mod actor;
+mod change;
+mod page;
 mod ring;
 
 use chrono::{DateTime, Utc};
@@ -10,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use actor::Actor;
+pub use change::{Change, Changes, Via};
+pub use page::{Page, page};
 pub use ring::Ring;
 
 use crate::engine::{Levels, Mode};
@@ -68,6 +72,9 @@ pub struct RunRecord {
     pub state: RunState,
     /// What started it.
     pub trigger: Trigger,
+    /// Who asked for it; null for a run of an older version.
+    #[serde(default)]
+    pub actor: Option<Actor>,
     /// What it read.
     pub mode: Mode,
     /// Name of the source.

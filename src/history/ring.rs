@@ -78,6 +78,7 @@ mod tests {
             run_id: Uuid::now_v7(),
             state: RunState::Finished,
             trigger: if quiet { Trigger::Schedule } else { Trigger::Api },
+            actor: None,
             mode: Mode::Delta,
             source: "main".to_owned(),
             dry_run: false,

@@ -7,7 +7,7 @@ use prometheus::{GaugeVec, Opts};
 
 use super::names;
 use crate::history::RunRecord;
-use crate::supervisor::{Snapshot, SourceStatus};
+use crate::supervisor::{Origin, Snapshot, SourceStatus};
 
 /// All gauges, one family each; a family without a known value has no metrics.
 pub(super) fn gauges(snapshot: &Snapshot, now: DateTime<Utc>) -> Vec<MetricFamily> {
@@ -35,7 +35,14 @@ fn daemon(snapshot: &Snapshot) -> Vec<MetricFamily> {
         (names::CONFIG_PENDING_RESTART, "Whether changed keys wait for a restart.", {
             Some(flag(!config.restart_required.is_empty()))
         }),
-        (names::INTERVAL_SECONDS, "Time between scheduled runs.", Some(count(status.interval_sec))),
+        (
+            names::INTERVAL_SECONDS,
+            "Time between scheduled runs; under a cron expression the one that passes now.",
+            Some(count(status.interval_sec)),
+        ),
+        (names::LOG_LEVEL_OVERRIDDEN, "Whether a log level set through the API is in effect.", {
+            Some(flag(status.log_level.origin == Origin::Api))
+        }),
         (names::NEXT_RUN_TIMESTAMP_SECONDS, "When the next scheduled run is due.", status.next_run.map(unix)),
         (names::PAUSED, "Whether scheduled runs are stopped.", Some(flag(status.paused))),
         (names::PAUSED_SINCE_TIMESTAMP_SECONDS, "Since when scheduled runs are stopped.", since),

@@ -18,6 +18,8 @@ pub const CONFIG_RELOADS_TOTAL: &str = "rbac_sync_config_reloads_total";
 pub const INTERVAL_SECONDS: &str = "rbac_sync_interval_seconds";
 /// Gauge {source}, Unix time; absent before the first success.
 pub const LAST_SUCCESS_TIMESTAMP_SECONDS: &str = "rbac_sync_last_success_timestamp_seconds";
+/// Gauge, 0 or 1: a log level set through the API is in effect.
+pub const LOG_LEVEL_OVERRIDDEN: &str = "rbac_sync_log_level_overridden";
 /// Gauge, Unix time; absent while paused.
 pub const NEXT_RUN_TIMESTAMP_SECONDS: &str = "rbac_sync_next_run_timestamp_seconds";
 /// Gauge, 0 or 1.

@@ -12,7 +12,7 @@ const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// The next tick of a fixed rate: `last_due` plus a whole number of intervals, strictly later than
 /// `now`. Ticks that were missed meanwhile coalesce into this one.
 #[must_use]
-pub fn next_due(now: Instant, last_due: Instant, interval: Duration) -> Instant {
+pub(super) fn next_due(now: Instant, last_due: Instant, interval: Duration) -> Instant {
     let interval = interval.max(Duration::from_millis(1));
     let Some(late) = now.checked_duration_since(last_due) else {
         return last_due + interval;
@@ -25,7 +25,7 @@ pub fn next_due(now: Instant, last_due: Instant, interval: Duration) -> Instant 
 /// When the next run is due after the interval was changed: one new interval after the latest start,
 /// at once if that is over. `last_start` is `None` before the first scheduled run, which is due at once.
 #[must_use]
-pub fn after_interval_change(now: Instant, last_start: Option<Instant>, interval: Duration) -> Instant {
+pub(super) fn after_interval_change(now: Instant, last_start: Option<Instant>, interval: Duration) -> Instant {
     last_start.map_or(now, |start| start + interval).max(now)
 }
 

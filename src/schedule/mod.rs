@@ -2,7 +2,10 @@
 //!
 //! Pure: it reads no clock, starts no timer and knows no run. The supervisor asks it.
 
+mod cron;
 mod due;
+mod plan;
+mod timer;
 
 use std::time::Duration;
 
@@ -10,16 +13,21 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::history::Actor;
-pub use due::{after_interval_change, backoff, next_due};
+pub use cron::{Cron, CronProblem};
+pub use due::backoff;
+use due::{after_interval_change, next_due};
+pub use plan::Plan;
+pub use timer::{Jitter, Moment, Timer, Timing};
 
 /// What operators said through the API and what outlives a restart: kept in the target's
 /// `sync_control`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Kept")]
 pub struct Control {
     /// Scheduled runs are stopped.
     pub pause: Option<Pause>,
-    /// The interval of the file is overridden.
-    pub interval: Option<IntervalOverride>,
+    /// The schedule of the file is overridden.
+    pub schedule: Option<Override>,
 }
 
 /// A pause in effect.
@@ -44,12 +52,55 @@ impl Pause {
     }
 }
 
-/// An interval set through the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IntervalOverride {
-    /// Time between scheduled runs.
-    pub interval: Duration,
-    /// The file's interval at that time: once the file says something else, the override is over,
-    /// also when the file was edited while the daemon was down.
-    pub file_interval: Duration,
+/// A schedule set through the API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Override {
+    /// When scheduled runs are due.
+    pub plan: Plan,
+    /// The file's plan at that time: once the file says something else, the override is over, also when
+    /// the file was edited while the daemon was down.
+    pub file: Plan,
+}
+
+/// [`Control`] as this version and those before it kept it.
+#[derive(Deserialize)]
+struct Kept {
+    pause: Option<Pause>,
+    schedule: Option<Override>,
+    /// Before there were cron expressions.
+    interval: Option<KeptInterval>,
+}
+
+#[derive(Deserialize)]
+struct KeptInterval {
+    interval: Duration,
+    file_interval: Duration,
+}
+
+impl From<Kept> for Control {
+    fn from(kept: Kept) -> Self {
+        let older = kept
+            .interval
+            .map(|kept| Override { plan: Plan::Interval(kept.interval), file: Plan::Interval(kept.file_interval) });
+        Self { pause: kept.pause, schedule: kept.schedule.or(older) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_older_version_kept_is_still_read() {
+        let text = r#"{"pause":{"reason":"upgrade","since":"2026-11-24T00:00:00Z","until":null},
+            "interval":{"interval":{"secs":30,"nanos":0},"file_interval":{"secs":5,"nanos":0}}}"#;
+        let control: Control = serde_json::from_str(text).expect("the older form");
+        let plan = |seconds| Plan::Interval(Duration::from_secs(seconds));
+        assert_eq!(control.schedule, Some(Override { plan: plan(30), file: plan(5) }));
+        assert_eq!(control.pause.as_ref().and_then(|pause| pause.reason.as_deref()), Some("upgrade"));
+        let again = serde_json::to_string(&control).expect("plain");
+        assert_eq!(serde_json::from_str::<Control>(&again).expect("our own"), control);
+        let nothing = serde_json::from_str::<Control>(r#"{"pause":null,"interval":null}"#).expect("the older form");
+        assert_eq!(nothing, Control::default());
+    }
 }

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     fn request(mode: Mode, dry_run: bool, allow_deletes: bool) -> RunRequest {
-        RunRequest { trigger: Trigger::Api, source: None, mode, dry_run, allow_deletes }
+        RunRequest { trigger: Trigger::Api, source: None, mode, dry_run, allow_deletes, key: None }
     }
 
     #[test]

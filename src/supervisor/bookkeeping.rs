@@ -70,10 +70,11 @@ impl<O: Outside> Supervisor<O> {
                 }),
             });
         }
-        let before = self.interval();
-        self.intent.loaded(remembered.control, self.config.interval);
-        self.interval_may_differ(before);
+        let before = self.plan();
+        self.intent.loaded(remembered.control, &self.config.schedule.plan);
+        self.plan_may_differ(&before);
         self.history.merge(remembered.runs);
+        self.changes.merge(remembered.changes, self.config.history_keep);
         self.residents.set(remembered.sources);
         self.residents.tell(&self.config);
         self.recall_successes();
@@ -92,10 +93,10 @@ impl<O: Outside> Supervisor<O> {
     // The bookkeeping in the target.
 
     pub(super) fn has_unwritten(&self) -> bool {
-        self.intent.unsaved().is_some() || self.link.unrecorded().is_some()
+        self.intent.unsaved().is_some() || self.link.unrecorded().is_some() || self.link.unnoted().is_some()
     }
 
-    /// Writes the next piece: what operators said first, then runs in their order.
+    /// Writes the next piece: what operators said first, then that they did, then runs in their order.
     pub(super) fn write_bookkeeping(&mut self) {
         let (outside, target, number) = (self.outside.clone(), self.link.target.clone(), self.link.number);
         if let Some((version, control)) = self.intent.unsaved() {
@@ -104,6 +105,15 @@ impl<O: Outside> Supervisor<O> {
             self.spawn(work, move |result| Done::Saved {
                 link: number,
                 version,
+                result: result.unwrap_or_else(panicked),
+            });
+        } else if let Some(change) = self.link.unnoted().cloned() {
+            self.link.writing();
+            let (keep, written) = (self.config.history_keep, change.clone());
+            let work = async move { outside.note(&target, &written, keep).await };
+            self.spawn(work, move |result| Done::Noted {
+                link: number,
+                change,
                 result: result.unwrap_or_else(panicked),
             });
         } else if let Some(record) = self.link.unrecorded().cloned() {

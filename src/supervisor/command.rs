@@ -7,17 +7,18 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
-use super::{Schedule, Snapshot};
+use super::events::{Follower, Log, NOWHERE};
+use super::{LogLevel, Schedule, Snapshot};
 use crate::config::SourceName;
 use crate::engine::Mode;
-use crate::history::{Actor, RunRecord, Trigger};
-use crate::schedule::Pause;
+use crate::history::{Actor, RunRecord, Trigger, Via};
+use crate::schedule::{Pause, Plan};
 
 /// Requests that wait for the supervisor at the most; past it the front end answers "busy".
 pub(crate) const QUEUE: usize = 64;
 
 /// A run that somebody wants.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunRequest {
     /// Who asks.
     pub trigger: Trigger,
@@ -29,6 +30,8 @@ pub struct RunRequest {
     pub dry_run: bool,
     /// Pass the brake on deletes, once.
     pub allow_deletes: bool,
+    /// The sender's name for this request: the same request with the same key is that one again.
+    pub key: Option<Arc<str>>,
 }
 
 /// The run that serves a request: its own, or the one that it joined.
@@ -45,6 +48,24 @@ pub struct PauseRequest {
     pub reason: Option<String>,
     /// Ends by itself after this time.
     pub duration: Option<Duration>,
+}
+
+/// A change of the schedule that somebody wants.
+#[derive(Clone, Debug, Default)]
+pub struct ScheduleRequest {
+    /// Overrides that of the file; `None` gives the file's again.
+    pub plan: Option<Plan>,
+    /// Only if the schedule in effect has one of these tags (see [`Schedule::tag`]); `None`: in any case.
+    pub expected: Option<Vec<String>>,
+}
+
+/// A log level that somebody wants for a while.
+#[derive(Clone, Debug)]
+pub struct LogRequest {
+    /// A level or a filter per module, checked.
+    pub level: String,
+    /// Ends by itself after this time.
+    pub duration: Duration,
 }
 
 /// Why a request was not carried out.
@@ -65,6 +86,12 @@ pub enum Denied {
     /// The run that waits differs from the wanted one, so that joining it would not do what was asked.
     #[error("another run with different options is already queued")]
     QueueTaken,
+    /// The schedule is not the one that the asker saw.
+    #[error("somebody has changed the schedule meanwhile: read it again, then decide")]
+    ScheduleChanged,
+    /// The key is that of another request.
+    #[error("this idempotency key was sent with another request; take a new key for each")]
+    KeyReused,
     /// Another daemon serves the target, and says so of itself.
     #[error("standby: another daemon serves this target ({0}); ask that one")]
     Standby(String),
@@ -123,8 +150,10 @@ pub enum Command {
     Pause(PauseRequest, oneshot::Sender<Result<Pause, Denied>>),
     /// Start scheduled runs again.
     Resume(oneshot::Sender<Result<(), Denied>>),
-    /// Override the interval of the file, or (`None`) give the file's value again.
-    SetInterval(Option<Duration>, oneshot::Sender<Result<Schedule, Denied>>),
+    /// Override the schedule of the file, or give the file's again.
+    SetSchedule(ScheduleRequest, oneshot::Sender<Result<Schedule, Denied>>),
+    /// Override the log level of the file for a while, or (`None`) give the file's again.
+    SetLogLevel(Option<LogRequest>, oneshot::Sender<Result<LogLevel, Denied>>),
     /// Read the configuration again.
     Reload(ReloadTrigger, oneshot::Sender<Result<ReloadOutcome, Denied>>),
 }
@@ -134,6 +163,8 @@ pub enum Command {
 pub struct Order {
     /// Who asks.
     pub actor: Actor,
+    /// By which way.
+    pub via: Via,
     /// For what.
     pub command: Command,
 }
@@ -143,20 +174,26 @@ pub struct Order {
 #[derive(Clone, Debug)]
 pub struct Handle {
     actor: Actor,
+    via: Via,
     commands: mpsc::Sender<Order>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
+    events: watch::Receiver<Log>,
 }
 
 impl Handle {
-    /// Joins the two ends that the supervisor holds.
-    pub(crate) fn new(commands: mpsc::Sender<Order>, snapshot: watch::Receiver<Arc<Snapshot>>) -> Self {
-        Self { actor: Actor::daemon(), commands, snapshot }
+    /// Joins the ends that the supervisor holds.
+    pub(crate) fn new(
+        commands: mpsc::Sender<Order>,
+        snapshot: watch::Receiver<Arc<Snapshot>>,
+        events: watch::Receiver<Log>,
+    ) -> Self {
+        Self { actor: Actor::daemon(), via: Via::Daemon, commands, snapshot, events }
     }
 
     /// The same supervisor, asked by somebody else.
     #[must_use]
-    pub fn by(&self, actor: Actor) -> Self {
-        Self { actor, ..self.clone() }
+    pub fn by(&self, actor: Actor, via: Via) -> Self {
+        Self { actor, via, ..self.clone() }
     }
 
     /// The latest state; never waits.
@@ -171,11 +208,19 @@ impl Handle {
         self.snapshot.clone()
     }
 
+    /// Follows what happens: from now on, or from after the event whose ID is given. What cannot be given
+    /// any more, or is no ID of this daemon's life, begins with a gap.
+    #[must_use]
+    pub fn follow(&self, after: Option<&str>) -> Follower {
+        Follower::new(self.events.clone(), after.map(|id| id.parse().unwrap_or(NOWHERE)))
+    }
+
     /// Runs now. While a run of the source is under way one more is queued, and further requests
     /// with the same options join that one.
     ///
     /// # Errors
-    /// [`Denied::Busy`], [`Denied::Stopping`], [`Denied::UnknownSource`], [`Denied::QueueTaken`].
+    /// [`Denied::Busy`], [`Denied::Stopping`], [`Denied::UnknownSource`], [`Denied::QueueTaken`],
+    /// [`Denied::KeyReused`].
     pub async fn run(&self, request: RunRequest) -> Result<Admitted, Denied> {
         self.ask(|reply| Command::Run(request, reply)).await
     }
@@ -215,13 +260,20 @@ impl Handle {
         self.ask(Command::Resume).await
     }
 
-    /// Overrides the interval of the file, or gives it back with `None`. The caller has checked the
-    /// range.
+    /// Overrides the schedule of the file, or gives it back. The caller has checked the range.
+    ///
+    /// # Errors
+    /// [`Denied::Busy`], [`Denied::Stopping`], [`Denied::ScheduleChanged`].
+    pub async fn set_schedule(&self, request: ScheduleRequest) -> Result<Schedule, Denied> {
+        self.ask(|reply| Command::SetSchedule(request, reply)).await
+    }
+
+    /// Overrides the log level of the file for a while, or gives it back with `None`.
     ///
     /// # Errors
     /// [`Denied::Busy`], [`Denied::Stopping`].
-    pub async fn set_interval(&self, interval: Option<Duration>) -> Result<Schedule, Denied> {
-        self.ask(|reply| Command::SetInterval(interval, reply)).await
+    pub async fn set_log_level(&self, request: Option<LogRequest>) -> Result<LogLevel, Denied> {
+        self.ask(|reply| Command::SetLogLevel(request, reply)).await
     }
 
     /// Reads the configuration again and answers when that is over.
@@ -235,7 +287,7 @@ impl Handle {
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T, Denied>>) -> Command) -> Result<T, Denied> {
         let (reply, answer) = oneshot::channel();
-        let order = Order { actor: self.actor.clone(), command: command(reply) };
+        let order = Order { actor: self.actor.clone(), via: self.via, command: command(reply) };
         self.commands.try_send(order).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Denied::Busy,
             mpsc::error::TrySendError::Closed(_) => Denied::Stopping,

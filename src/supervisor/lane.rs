@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::admission::{Slots, Ticket};
 use super::publish::Shown;
-use super::{Reachability, Running};
+use super::{Backoff, Reachability, Running};
 use crate::config::SourceConfig;
 use crate::engine::{Class, Error, Levels, RunReport, Side};
 use crate::history::{RunRecord, RunState, Trigger};
-use crate::schedule;
+use crate::schedule::{self, Moment, Timer, Timing};
 
 /// A repeated failure is logged again at most this often: a database that is down for a night leaves
 /// a line a minute, not one for each attempt.
@@ -29,12 +29,14 @@ pub(super) struct Lane<S> {
     pub(super) source: Arc<S>,
     pub(super) slots: Slots,
     pub(super) active: Option<Active>,
-    /// When the next scheduled run is due; in the past while something holds it back.
-    pub(super) due: Instant,
+    /// When the next scheduled run is due.
+    pub(super) timer: Timer,
     pub(super) shown_due: Shown,
     /// Start of the latest scheduled run.
     pub(super) last_start: Option<Instant>,
     pub(super) failures: u32,
+    /// What kind the latest of them was.
+    pub(super) last_failure: Option<(Side, Class)>,
     pub(super) last_success: Option<DateTime<Utc>>,
     /// Every row has been compared since then.
     pub(super) verified_since: Option<DateTime<Utc>>,
@@ -58,17 +60,18 @@ pub(super) struct Active {
 }
 
 impl<S> Lane<S> {
-    /// A source whose first run is due at once.
-    pub(super) fn new(config: SourceConfig, source: Arc<S>, now: Instant) -> Self {
+    /// A source without a past.
+    pub(super) fn new(config: SourceConfig, source: Arc<S>, timing: &Timing) -> Self {
         Self {
             config,
             source,
             slots: Slots::default(),
             active: None,
-            due: now,
+            timer: Timer::new(timing),
             shown_due: Shown::default(),
             last_start: None,
             failures: 0,
+            last_failure: None,
             last_success: None,
             verified_since: None,
             reach: Reachability { reachable: None, error: None, since: None },
@@ -78,53 +81,63 @@ impl<S> Lane<S> {
     }
 
     /// The run that is to start now, if one is. `scheduled` says whether the schedule may start one.
-    pub(super) fn next(&mut self, now: Instant, scheduled: bool, interval: Duration) -> Option<Ticket> {
+    pub(super) fn next(&mut self, timing: &Timing, scheduled: bool) -> Option<Ticket> {
         if let Some(ticket) = self.slots.start_waiting() {
             return Some(ticket);
         }
-        if !scheduled || self.leaving || self.due > now {
+        let now = timing.moment.now;
+        if !scheduled || self.leaving || self.timer.due() > now {
             return None;
         }
-        let trigger = if self.last_start.is_none() { Trigger::Start } else { Trigger::Schedule };
+        // Under a cron expression the first run is no different from the others.
+        let at_start = self.last_start.is_none() && !self.timer.is_by_the_wall();
+        let trigger = if at_start { Trigger::Start } else { Trigger::Schedule };
         let ticket = self.slots.start_scheduled(Ticket::scheduled(trigger))?;
-        self.due = schedule::next_due(now, self.due, interval);
+        self.timer.begin(timing);
         self.last_start = Some(now);
         Some(ticket)
     }
 
     /// The run under way has ended: what that means for the schedule and for the source.
-    pub(super) fn ended(
-        &mut self,
-        ticket: &Ticket,
-        error: Option<&Error>,
-        now: Instant,
-        at: DateTime<Utc>,
-        interval: Duration,
-    ) {
+    pub(super) fn ended(&mut self, ticket: &Ticket, error: Option<&Error>, timing: &Timing) {
+        let Moment { now, at } = timing.moment;
         let scheduled = matches!(ticket.trigger, Trigger::Schedule | Trigger::Start);
-        if scheduled && self.due <= now {
-            self.due = schedule::next_due(now, self.due, interval);
+        if scheduled && self.timer.due() <= now {
+            self.timer.begin(timing);
         }
         if ticket.dry_run || error.is_some_and(|error| error.class == Class::Cancelled) {
             return;
         }
         let Some(error) = error else {
             self.failures = 0;
+            self.last_failure = None;
             self.last_success = Some(at);
             return;
         };
         self.failures = self.failures.saturating_add(1);
+        self.last_failure = Some((error.side, error.class));
         // The brake stops deletes; everything else goes on at its pace.
         if error.side != Side::Run {
-            self.due = now + schedule::backoff(self.failures);
+            self.timer.retry(now, schedule::backoff(self.failures));
         }
     }
 
-    /// The interval is another one from now on. A source that fails keeps its backoff.
-    pub(super) fn reschedule(&mut self, now: Instant, interval: Duration) {
-        if self.failures == 0 {
-            self.due = schedule::after_interval_change(now, self.last_start, interval);
+    /// The plan is another one from now on. A source that waits for another attempt keeps its backoff.
+    pub(super) fn reschedule(&mut self, timing: &Timing) {
+        if !self.timer.is_retrying() {
+            self.timer.restart(timing, self.last_start);
         }
+    }
+
+    /// The failures since the latest success as status shows them.
+    pub(super) fn backoff(&self, next_attempt: Option<DateTime<Utc>>) -> Option<Backoff> {
+        let (side, class) = self.last_failure?;
+        Some(Backoff {
+            consecutive_failures: self.failures,
+            next_attempt,
+            side: side.to_string(),
+            class: class.as_str().to_owned(),
+        })
     }
 
     /// The run under way as status shows it.
@@ -182,6 +195,7 @@ fn queued(ticket: &Ticket, source: &SourceConfig) -> RunRecord {
         run_id: ticket.run_id,
         state: RunState::Queued,
         trigger: ticket.trigger,
+        actor: Some(ticket.actor.clone()),
         mode: ticket.mode,
         source: source.name.to_string(),
         dry_run: ticket.dry_run,

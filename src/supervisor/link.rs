@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::Reachability;
 use super::lane::Complaints;
 use crate::engine::Error;
-use crate::history::RunRecord;
+use crate::history::{Change, RunRecord};
 use crate::schedule;
 
 /// Wait after a failed write of the bookkeeping.
@@ -50,6 +50,7 @@ pub(super) struct Link<T> {
     state: State,
     failures: u32,
     unrecorded: VecDeque<Arc<RunRecord>>,
+    unnoted: VecDeque<Arc<Change>>,
     writing: bool,
     write_again: Instant,
     /// A child task waits for the loss of the lock.
@@ -70,6 +71,7 @@ impl<T> Link<T> {
             state: State::Closed { again: now },
             failures: 0,
             unrecorded: VecDeque::new(),
+            unnoted: VecDeque::new(),
             writing: false,
             write_again: now,
             holding: false,
@@ -80,8 +82,9 @@ impl<T> Link<T> {
     /// Another target from now on; what is not recorded yet goes there.
     pub(super) fn replace(&mut self, target: Arc<T>, now: Instant) {
         let unrecorded = std::mem::take(&mut self.unrecorded);
+        let unnoted = std::mem::take(&mut self.unnoted);
         let former = Some(self.former.take().unwrap_or_else(|| self.target.clone()));
-        *self = Self { number: self.number + 1, unrecorded, former, ..Self::new(target, now) };
+        *self = Self { number: self.number + 1, unrecorded, unnoted, former, ..Self::new(target, now) };
     }
 
     /// The target that is to be given back before this one is opened.
@@ -171,6 +174,27 @@ impl<T> Link<T> {
             self.unrecorded.pop_front();
         }
         full
+    }
+
+    /// A change is to be recorded. True if the oldest one had to go for it.
+    #[must_use]
+    pub(super) fn push_change(&mut self, change: Arc<Change>) -> bool {
+        self.unnoted.push_back(change);
+        let full = self.unnoted.len() > MOST_UNRECORDED;
+        if full {
+            self.unnoted.pop_front();
+        }
+        full
+    }
+
+    /// The change that is to be written next.
+    pub(super) fn unnoted(&self) -> Option<&Arc<Change>> {
+        self.unnoted.front()
+    }
+
+    /// That change needs no further attempt.
+    pub(super) fn noted(&mut self, change: &Change) {
+        self.unnoted.retain(|unnoted| unnoted.change_id != change.change_id);
     }
 
     /// When a write may begin; `None` while one is under way or the target is not open.

@@ -14,15 +14,19 @@
 //! [`crate::daemon`]), for a daemon that schedules nothing must not look alive.
 
 mod admission;
+mod audit;
 mod bookkeeping;
 mod command;
+pub(crate) mod events;
 mod intent;
 mod lane;
 mod link;
+mod log_level;
 mod operator;
 mod outside;
 mod publish;
 mod reload;
+mod repeats;
 mod residents;
 mod runs;
 mod snapshot;
@@ -44,21 +48,31 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub use command::{Admitted, Command, Denied, Handle, Order, PauseRequest, ReloadOutcome, ReloadTrigger, RunRequest};
+pub use command::{
+    Admitted, Command, Denied, Handle, LogRequest, Order, PauseRequest, ReloadOutcome, ReloadTrigger, RunRequest,
+    ScheduleRequest,
+};
+pub use events::{Event, EventId, Follower, GapReason, Happened, Progress, Reload, Speed, Speeds};
 pub(crate) use outside::{Outside, World};
 pub use snapshot::{
-    ConfigStatus, LastResult, Reachability, Running, Schedule, ScheduleOrigin, Snapshot, SourceStatus, Status,
+    Backoff, ConfigStatus, LastResult, LogLevel, Origin, Reachability, Running, Schedule, Snapshot, SourceStatus,
+    Status,
 };
 
 use crate::config::{Config, Loaded, SourceName};
 use crate::engine::{Class, Error, RunReport, Side};
-use crate::history::{Ring, RunRecord};
+use crate::history::{Change, Changes, Ring, RunRecord};
 use crate::metrics::Metrics;
+use audit::{Asker, Deed};
+use events::Events;
 use intent::Intent;
 use lane::Lane;
 use link::Link;
+use log_level::LogOverride;
+use operator::Gap;
 use outside::Opened;
 use reload::{Proposal, Reloads};
+use repeats::Repeats;
 use residents::Residents;
 use standby::Release;
 
@@ -67,7 +81,8 @@ use standby::Release;
 pub(crate) const DRAIN: Duration = Duration::from_secs(60);
 /// How often the counts of a run under way are published.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
-/// The end of a pause is a time of day, and the clock on the wall may be set: look at least this often.
+/// The end of a pause and a cron expression are times of day, and the clock on the wall may be set: look at
+/// least this often.
 const WALL_CLOCK_EVERY: Duration = Duration::from_secs(30);
 /// node_exporter is scraped every 15 s at the most often.
 const TEXTFILE_EVERY: Duration = Duration::from_secs(15);
@@ -108,7 +123,7 @@ pub(crate) fn start<O: Outside>(outside: O, loaded: Loaded, metrics: Metrics, st
     let (beats, beat_queue) = mpsc::channel(1);
     let (edges, reloads) = mpsc::unbounded_channel();
     let supervisor = Supervisor::new(outside, loaded, metrics, stop, command_queue, beat_queue, edges);
-    let handle = Handle::new(commands, supervisor.snapshot.subscribe());
+    let handle = Handle::new(commands, supervisor.snapshot.subscribe(), supervisor.events.subscribe());
     Started { handle, task: tokio::spawn(supervisor.work()), pulse: Pulse { beats, reloads } }
 }
 
@@ -122,12 +137,17 @@ struct Supervisor<O: Outside> {
     config_hash: String,
     config_status: ConfigStatus,
     intent: Intent,
+    gap: Gap,
+    log_override: Option<LogOverride>,
     /// In the order of the configuration; behind them those that leave.
     lanes: Vec<Lane<O::Source>>,
     link: Link<O::Target>,
     residents: Residents,
     history: Ring,
+    changes: Changes,
     reloads: Reloads,
+    repeats: Repeats,
+    events: Events,
     textfile: Textfile,
     started: DateTime<Utc>,
     /// Set once the daemon stops: when it gives up waiting.
@@ -157,7 +177,8 @@ enum Done<O: Outside> {
     Released { link: u64 },
     Saved { link: u64, version: u64, result: Result<(), Error> },
     Recorded { link: u64, record: Arc<RunRecord>, result: Result<(), Error> },
-    Proposed(Result<Option<Proposal<O>>, Vec<String>>),
+    Noted { link: u64, change: Arc<Change>, result: Result<(), Error> },
+    Proposed(Result<Option<Box<Proposal<O>>>, Vec<String>>),
     TextfileWritten(io::Result<()>),
 }
 
@@ -182,7 +203,8 @@ impl<O: Outside> Supervisor<O> {
     ) -> Self {
         let (now, started) = (Instant::now(), outside.now());
         let config = Arc::new(loaded.config);
-        let lane = |source: &_| Lane::new(Clone::clone(source), Arc::new(outside.source(source)), now);
+        let timing = || operator::timing(&outside, config.schedule.plan.clone(), config.schedule.jitter);
+        let lane = |source: &_| Lane::new(Clone::clone(source), Arc::new(outside.source(source)), &timing());
         let lanes: Vec<_> = config.sources.iter().map(lane).collect();
         let link = Link::new(Arc::new(outside.target(&config.target)), now);
         let config_status = ConfigStatus {
@@ -200,11 +222,16 @@ impl<O: Outside> Supervisor<O> {
             config_hash: loaded.hash,
             config_status,
             intent: Intent::default(),
+            gap: Gap::default(),
+            log_override: None,
             lanes,
             link,
             residents: Residents::default(),
             history: Ring::new(config.history_keep),
+            changes: Changes::default(),
             reloads: Reloads::default(),
+            repeats: Repeats::default(),
+            events: Events::new(),
             textfile: Textfile { due: now, writing: false, failed: false },
             started,
             drain_until: None,
@@ -255,6 +282,8 @@ impl<O: Outside> Supervisor<O> {
         let now = Instant::now();
         if self.drain_until.is_none() {
             self.end_pause_in_time();
+            self.end_log_level_in_time();
+            self.follow_the_clock();
             self.lanes.retain(|lane| !lane.leaving || lane.active.is_some());
             if self.link.opens_at().is_some_and(|at| at <= now) {
                 self.open_target();
@@ -287,48 +316,66 @@ impl<O: Outside> Supervisor<O> {
         at(self.drain_until);
         if self.drain_until.is_none() {
             at(self.link.opens_at());
-            at(self.lanes.iter().filter(|lane| self.may_run_on_schedule(lane)).map(|lane| lane.due).min());
+            at(self.lanes.iter().filter(|lane| self.may_run_on_schedule(lane)).map(|lane| lane.timer.due()).min());
+            at(self.lanes.iter().any(|lane| lane.timer.is_by_the_wall()).then(|| now + WALL_CLOCK_EVERY));
+            at(self.log_override.as_ref().map(|set| set.ends));
             at(self.pause_ends_in().map(|time| now + time.min(WALL_CLOCK_EVERY)));
             at((self.config.metrics_textfile.is_some() && !self.textfile.writing).then_some(self.textfile.due));
         }
         next
     }
 
-    fn order(&mut self, Order { actor, command }: Order) {
+    fn order(&mut self, Order { actor, via, command }: Order) {
         if self.drain_until.is_some() {
             // Without its reply the asker learns that the daemon is stopping.
             return;
         }
-        let Some(command) = self.refuse_as_standby(command) else { return };
-        match command {
+        let (asker, deed) = (Asker { actor: actor.clone(), via }, Deed::of(&command));
+        let Some(command) = self.refuse_as_standby(command) else {
+            return audit::line(&asker, &deed, "denied: standby");
+        };
+        let before = self.intent.control().clone();
+        let denied = match command {
             Command::Run(request, reply) => {
                 let admitted = self.admit(&request, &actor);
-                self.answer(reply, admitted);
+                self.answer(reply, admitted)
             }
             Command::Cancel(reply) => {
-                let cancelled = self.cancel(&actor);
-                self.answer(reply, cancelled);
+                let cancelled = self.cancel();
+                self.answer(reply, cancelled)
             }
             Command::Pause(request, reply) => {
                 let pause = self.pause(request, actor);
-                self.answer(reply, Ok(pause));
+                self.answer(reply, Ok(pause))
             }
             Command::Resume(reply) => {
-                self.resume(&actor);
-                self.answer(reply, Ok(()));
+                self.resume();
+                self.answer(reply, Ok(()))
             }
-            Command::SetInterval(interval, reply) => {
-                let schedule = self.set_interval(interval, &actor);
-                self.answer(reply, Ok(schedule));
+            Command::SetSchedule(request, reply) => {
+                let schedule = self.set_schedule(request);
+                self.answer(reply, schedule)
             }
-            Command::Reload(trigger, reply) => self.ask_reload(trigger, &actor, reply),
+            Command::SetLogLevel(request, reply) => {
+                let level = self.set_log_level(request, &actor);
+                self.answer(reply, Ok(level))
+            }
+            // Its outcome comes later, and is noted then.
+            Command::Reload(trigger, reply) => return self.ask_reload(trigger, asker, reply),
+        };
+        audit::line(&asker, &deed, &audit::result(denied.as_ref()));
+        let changed = deed.changes_by_itself() || *self.intent.control() != before;
+        if denied.is_none() && changed {
+            self.note(&asker, deed);
         }
     }
 
-    /// Who got an answer finds it true in the next snapshot that it reads.
-    fn answer<T>(&mut self, reply: oneshot::Sender<T>, answer: T) {
+    /// Who got an answer finds it true in the next snapshot that it reads. Gives back why it is a refusal.
+    fn answer<T>(&mut self, reply: oneshot::Sender<Result<T, Denied>>, answer: Result<T, Denied>) -> Option<Denied> {
         self.publish();
+        let denied = answer.as_ref().err().cloned();
         drop(reply.send(answer));
+        denied
     }
 
     fn done(&mut self, done: Done<O>) {
@@ -339,10 +386,11 @@ impl<O: Outside> Supervisor<O> {
             Done::Recorded { link, record, result } if link == self.link.number => {
                 self.run_recorded(&record, &result);
             }
+            Done::Noted { link, change, result } if link == self.link.number => self.change_noted(&change, &result),
             Done::LockLost { link, error } if link == self.link.number => self.lock_lost(&error),
             Done::Released { link } if link == self.link.number => self.release = Release::Done,
             Done::LockLost { .. } | Done::Released { .. } => {}
-            Done::Opened { .. } | Done::Saved { .. } | Done::Recorded { .. } => {}
+            Done::Opened { .. } | Done::Saved { .. } | Done::Recorded { .. } | Done::Noted { .. } => {}
             Done::Proposed(result) => self.reload_ended(result),
             Done::TextfileWritten(result) => self.textfile_written(&result),
         }

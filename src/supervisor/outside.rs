@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Environment, Loaded, Problem, SourceConfig, TargetConfig};
 use crate::engine::{self, Error, Levels, RunReport, Settings};
-use crate::history::RunRecord;
+use crate::history::{Change, RunRecord};
 use crate::schedule::Control;
 use crate::source::Source;
 use crate::target::{Claim, Target};
@@ -23,6 +23,7 @@ use crate::telemetry::Telemetry;
 pub(crate) struct Remembered {
     pub(crate) control: Control,
     pub(crate) runs: Vec<RunRecord>,
+    pub(crate) changes: Vec<Change>,
     /// The sources of which it holds rows.
     pub(crate) sources: Vec<String>,
 }
@@ -50,7 +51,9 @@ pub(crate) trait Outside: Send + Sync + 'static {
     fn target(&self, config: &TargetConfig) -> Self::Target;
     /// The time of day.
     fn now(&self) -> DateTime<Utc>;
-    /// Applies `log.level`.
+    /// A random number from 0 to below 1.
+    fn chance(&self) -> f64;
+    /// Logs from now on by this level, or filter per module.
     fn set_log_level(&self, level: &str);
 
     /// Does one run.
@@ -79,6 +82,13 @@ pub(crate) trait Outside: Send + Sync + 'static {
         &self,
         target: &Self::Target,
         record: &RunRecord,
+        keep: usize,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+    /// Keeps a change.
+    fn note(
+        &self,
+        target: &Self::Target,
+        change: &Change,
         keep: usize,
     ) -> impl Future<Output = Result<(), Error>> + Send;
     /// Reads the configuration again.
@@ -114,6 +124,10 @@ impl Outside for World {
         Utc::now()
     }
 
+    fn chance(&self) -> f64 {
+        rand::random()
+    }
+
     fn set_log_level(&self, level: &str) {
         if let Err(error) = self.telemetry.set_level(level) {
             tracing::warn!("the log level was not changed: {error}");
@@ -145,6 +159,7 @@ impl Outside for World {
             Claim::Held => Ok(Opened::Active(Remembered {
                 control: target.load_control().await?,
                 runs: target.recent_runs(limit).await?,
+                changes: target.recent_changes(limit).await?,
                 sources: target.sources().await?,
             })),
         }
@@ -164,6 +179,10 @@ impl Outside for World {
 
     async fn record(&self, target: &Target, record: &RunRecord, keep: usize) -> Result<(), Error> {
         target.record_run(record, keep).await
+    }
+
+    async fn note(&self, target: &Target, change: &Change, keep: usize) -> Result<(), Error> {
+        target.record_change(change, keep).await
     }
 
     async fn load(&self) -> Result<Loaded, Vec<Problem>> {

@@ -8,14 +8,14 @@ use tokio::time::Instant;
 use super::lane::Lane;
 use super::outside::Outside;
 use super::{
-    ConfigStatus, LastResult, Reachability, Schedule, ScheduleOrigin, Snapshot, SourceStatus, Status, Supervisor,
+    ConfigStatus, LastResult, LogLevel, Origin, Reachability, Schedule, Snapshot, SourceStatus, Status, Supervisor,
 };
 use crate::config::Config;
 use crate::history::RunRecord;
 
 /// The snapshot before the first turn of the loop.
 pub(super) fn empty(config: Arc<Config>, config_status: ConfigStatus, started: DateTime<Utc>) -> Snapshot {
-    let interval_sec = config.interval.as_secs();
+    let plan = &config.schedule.plan;
     let unknown = Reachability { reachable: None, error: None, since: None };
     let source = |name: String| SourceStatus {
         name,
@@ -24,15 +24,17 @@ pub(super) fn empty(config: Arc<Config>, config_status: ConfigStatus, started: D
         verified_since: None,
         consecutive_failures: 0,
         next_run: None,
+        backoff: None,
     };
     let status = Status {
         is_running: false,
         paused: false,
         last_run: None,
         next_run: None,
-        interval_sec,
+        interval_sec: plan.gap(started).0.as_secs(),
         last_result: None,
-        schedule: Schedule { interval_sec, origin: ScheduleOrigin::File },
+        schedule: Schedule::new(plan, Origin::File),
+        log_level: LogLevel { level: config.log.level.clone(), origin: Origin::File, until: None },
         pause: None,
         running: Vec::new(),
         sources: config.sources.iter().map(|config| source(config.name.to_string())).collect(),
@@ -45,29 +47,28 @@ pub(super) fn empty(config: Arc<Config>, config_status: ConfigStatus, started: D
         served_by: None,
         unconfigured_sources: Vec::new(),
     };
-    Snapshot { status, config, history: Arc::default(), open_runs: Vec::new() }
+    Snapshot { status, config, history: Arc::default(), changes: Arc::default(), open_runs: Vec::new() }
 }
 
 impl<O: Outside> Supervisor<O> {
-    /// Publishes the state, if it differs from what readers have.
+    /// Publishes the state, if it differs from what readers have, and then tells what has happened.
     pub(super) fn publish(&mut self) {
-        let new = self.compose();
-        self.snapshot.send_if_modified(|old| {
-            let same = old.status == new.status
-                && old.open_runs == new.open_runs
-                && Arc::ptr_eq(&old.history, &new.history)
-                && Arc::ptr_eq(&old.config, &new.config);
-            if !same {
-                *old = Arc::new(new);
-            }
-            !same
-        });
+        let new = Arc::new(self.compose());
+        let old = self.snapshot.borrow().clone();
+        let same = old.status == new.status
+            && old.open_runs == new.open_runs
+            && Arc::ptr_eq(&old.history, &new.history)
+            && Arc::ptr_eq(&old.changes, &new.changes)
+            && Arc::ptr_eq(&old.config, &new.config);
+        if !same {
+            self.snapshot.send_replace(new.clone());
+        }
+        self.events.observe(&old, &new, Instant::now(), self.outside.now());
     }
 
     fn compose(&mut self) -> Snapshot {
         let sources = self.source_statuses();
         let running: Vec<_> = self.lanes.iter().filter_map(Lane::running).collect();
-        let schedule = self.schedule();
         let history = self.history.records().clone();
         let last = history.first();
         let status = Status {
@@ -75,9 +76,10 @@ impl<O: Outside> Supervisor<O> {
             paused: self.intent.pause().is_some(),
             last_run: last.and_then(|record| record.started),
             next_run: sources.iter().filter_map(|source| source.next_run).min(),
-            interval_sec: schedule.interval_sec,
+            interval_sec: self.gap().as_secs(),
             last_result: last.map(|record| last_result(record)),
-            schedule,
+            schedule: self.schedule(),
+            log_level: self.log_level(),
             pause: self.intent.pause().cloned(),
             running,
             sources,
@@ -91,7 +93,8 @@ impl<O: Outside> Supervisor<O> {
             unconfigured_sources: self.residents.unconfigured(&self.config),
         };
         let open_runs = self.lanes.iter().flat_map(Lane::open_runs).collect();
-        Snapshot { status, config: self.config.clone(), history, open_runs }
+        let changes = self.changes.records().clone();
+        Snapshot { status, config: self.config.clone(), history, changes, open_runs }
     }
 
     fn source_statuses(&mut self) -> Vec<SourceStatus> {
@@ -104,18 +107,23 @@ impl<O: Outside> Supervisor<O> {
             .map(|lane| {
                 let due = match opens_at {
                     _ if held => None,
-                    Some(opens_at) => Some(lane.due.max(opens_at)),
-                    None if open => Some(lane.due),
+                    Some(opens_at) => Some(lane.timer.due().max(opens_at)),
+                    None if open => Some(lane.timer.due()),
                     None => None,
                 };
+                // A run that takes longer than the interval: unknown until it ends.
+                let next_run = due.filter(|due| *due > now).map(|due| match lane.timer.due_at() {
+                    Some(due_at) if due == lane.timer.due() => due_at,
+                    _ => lane.shown_due.of(due, now, at),
+                });
                 SourceStatus {
                     name: lane.config.name.to_string(),
                     reachability: lane.reach.clone(),
                     last_success: lane.last_success,
                     verified_since: lane.verified_since,
                     consecutive_failures: lane.failures,
-                    // A run that takes longer than the interval: unknown until it ends.
-                    next_run: due.filter(|due| *due > now).map(|due| lane.shown_due.of(due, now, at)),
+                    next_run,
+                    backoff: lane.backoff(next_run),
                 }
             })
             .collect()

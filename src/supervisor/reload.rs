@@ -10,12 +10,12 @@ use futures_util::future::join_all;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
+use super::audit::Asker;
 use super::lane::Lane;
 use super::outside::Outside;
 use super::{Denied, Done, ReloadEdge, ReloadOutcome, ReloadTrigger, Supervisor};
 use crate::config::{self, Config, Loaded, SourceName};
 use crate::engine::{Class, Error, Side};
-use crate::history::Actor;
 
 /// The time that a database has to prove that it can be used: somebody waits for the outcome.
 const PROOF: Duration = Duration::from_secs(10);
@@ -29,6 +29,9 @@ type Reply = oneshot::Sender<Result<ReloadOutcome, Denied>>;
 pub(super) struct Reloads {
     under_way: Option<(ReloadTrigger, Vec<Reply>)>,
     next: Option<(ReloadTrigger, Vec<Reply>)>,
+    /// Those who gave the orders of the one under way, and of the next one.
+    askers: Vec<Asker>,
+    next_askers: Vec<Asker>,
 }
 
 /// A configuration that passed, with everything that it needs, connected.
@@ -45,7 +48,7 @@ async fn propose<O: Outside>(
     outside: Arc<O>,
     running: Arc<Config>,
     hash: String,
-) -> Result<Option<Proposal<O>>, Vec<String>> {
+) -> Result<Option<Box<Proposal<O>>>, Vec<String>> {
     let problems = |problems: Vec<config::Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
     let loaded = outside.load().await.map_err(problems)?;
     if loaded.hash == hash {
@@ -70,7 +73,7 @@ async fn propose<O: Outside>(
         }
     });
     let errors: Vec<_> = of_sources.into_iter().chain([of_target]).filter_map(Result::err).collect();
-    if errors.is_empty() { Ok(Some(Proposal { loaded, sources, target })) } else { Err(errors) }
+    if errors.is_empty() { Ok(Some(Box::new(Proposal { loaded, sources, target }))) } else { Err(errors) }
 }
 
 async fn proved(side: Side, proof: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
@@ -80,11 +83,12 @@ async fn proved(side: Side, proof: impl Future<Output = Result<(), Error>>) -> R
 }
 
 impl<O: Outside> Supervisor<O> {
-    pub(super) fn ask_reload(&mut self, trigger: ReloadTrigger, actor: &Actor, reply: Reply) {
-        tracing::info!(%actor, trigger = %trigger.as_str(), "a reload is asked for");
+    pub(super) fn ask_reload(&mut self, trigger: ReloadTrigger, asker: Asker, reply: Reply) {
         if self.reloads.under_way.is_some() {
+            self.reloads.next_askers.push(asker);
             self.reloads.next.get_or_insert_with(|| (trigger, Vec::new())).1.push(reply);
         } else {
+            self.reloads.askers = vec![asker];
             self.begin_reload(trigger, vec![reply]);
         }
     }
@@ -99,17 +103,24 @@ impl<O: Outside> Supervisor<O> {
         });
     }
 
-    pub(super) fn reload_ended(&mut self, result: Result<Option<Proposal<O>>, Vec<String>>) {
+    pub(super) fn reload_ended(&mut self, result: Result<Option<Box<Proposal<O>>>, Vec<String>>) {
         // Without askers the daemon began to stop meanwhile.
         let Some((trigger, askers)) = self.reloads.under_way.take() else { return };
+        let (given_by, before) = (std::mem::take(&mut self.reloads.askers), self.config_status.generation);
         let outcome = match result {
             Ok(proposal) => self.accept(trigger, proposal),
             Err(errors) => self.refuse(trigger, errors),
         };
         self.metrics.reloaded(trigger, &outcome);
         let _ = self.edges.send(ReloadEdge::End);
-        askers.into_iter().for_each(|reply| self.answer(reply, Ok(outcome.clone())));
+        given_by.iter().for_each(|asker| self.note_reload(asker, &outcome, before));
+        self.publish();
+        self.events.reloaded(trigger, outcome.clone(), self.outside.now());
+        for reply in askers {
+            self.answer(reply, Ok(outcome.clone()));
+        }
         if let Some((trigger, askers)) = self.reloads.next.take() {
+            self.reloads.askers = std::mem::take(&mut self.reloads.next_askers);
             self.begin_reload(trigger, askers);
         }
     }
@@ -129,9 +140,9 @@ impl<O: Outside> Supervisor<O> {
         self.outcome(Vec::new(), errors)
     }
 
-    fn accept(&mut self, trigger: ReloadTrigger, proposal: Option<Proposal<O>>) -> ReloadOutcome {
+    fn accept(&mut self, trigger: ReloadTrigger, proposal: Option<Box<Proposal<O>>>) -> ReloadOutcome {
         let other = proposal.is_some();
-        let changed = proposal.map(|proposal| self.apply(proposal)).unwrap_or_default();
+        let changed = proposal.map(|proposal| self.apply(*proposal)).unwrap_or_default();
         self.config_status.last_reload_successful = true;
         self.config_status.errors.clear();
         let outcome = self.outcome(changed, Vec::new());
@@ -165,7 +176,7 @@ impl<O: Outside> Supervisor<O> {
         if loaded.config == *self.config {
             return Vec::new();
         }
-        let interval = self.interval();
+        let plan = self.plan();
         let old = std::mem::replace(&mut self.config, Arc::new(loaded.config));
         let new = self.config.clone();
         self.config_status.generation += 1;
@@ -173,12 +184,12 @@ impl<O: Outside> Supervisor<O> {
         self.config_status.restart_required = config::diff(&self.config_at_start, &new).restart_required;
 
         if new.log.level != old.log.level {
-            self.outside.set_log_level(&new.log.level);
+            self.configured_log_level(&new.log.level);
         }
-        if self.intent.drop_outdated_override(new.interval) {
-            tracing::info!("the file has another interval: the one set through the API is over");
+        if self.intent.drop_outdated_override(&new.schedule.plan) {
+            tracing::info!("the file has another schedule: the one set through the API is over");
         }
-        self.interval_may_differ(interval);
+        self.plan_may_differ(&plan);
         self.history.set_keep(new.history_keep);
         self.textfile.due = Instant::now();
         if let Some(target) = target {
@@ -200,7 +211,7 @@ impl<O: Outside> Supervisor<O> {
                 (Some(lane), source) => {
                     Lane { config: config.clone(), source: source.unwrap_or(lane.source), leaving: false, ..lane }
                 }
-                (None, Some(source)) => Lane::new(config.clone(), source, Instant::now()),
+                (None, Some(source)) => Lane::new(config.clone(), source, &self.timing()),
                 (None, None) => unreachable!("a source without a lane is new, so the proposal brought it"),
             };
             self.lanes.push(lane);

@@ -1,6 +1,7 @@
 //! The supervisor at its main work: runs, the target they need, and the records they leave.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -15,11 +16,25 @@ use super::{Admitted, Denied, Done, RunRequest, Supervisor};
 use crate::config::SourceName;
 use crate::engine::{Class, Error, Levels, RunReport, Settings, Side};
 use crate::history::{Actor, RunRecord, Trigger};
+use crate::schedule::Moment;
+
+/// The longest interval there is. A run before a weekend without runs gets no larger share of it.
+const LONGEST_GAP: Duration = Duration::from_secs(86_400);
 
 impl<O: Outside> Supervisor<O> {
     // Requests.
 
+    /// Admits a request, unless it is one that came before.
     pub(super) fn admit(&mut self, request: &RunRequest, actor: &Actor) -> Result<Admitted, Denied> {
+        if let Some(before) = self.repeats.find(actor, request, Instant::now())? {
+            return Ok(before);
+        }
+        let admitted = self.admit_anew(request, actor)?;
+        self.repeats.keep(actor, request, &admitted, Instant::now());
+        Ok(admitted)
+    }
+
+    fn admit_anew(&mut self, request: &RunRequest, actor: &Actor) -> Result<Admitted, Denied> {
         let wanted = |lane: &&mut Lane<O::Source>| {
             !lane.leaving && request.source.as_ref().is_none_or(|source| *source == lane.config.name)
         };
@@ -30,18 +45,16 @@ impl<O: Outside> Supervisor<O> {
         // All or none: half of a request would be hard to explain.
         lanes.iter().try_for_each(|lane| lane.slots.check(request))?;
         let runs = lanes.iter_mut().map(|lane| lane.slots.admit(request, actor)).collect::<Result<_, _>>()?;
-        tracing::info!(%actor, trigger = %request.trigger.as_str(), mode = request.mode.as_str(), "a run is asked for");
         // Whoever asks wants an answer: a run, or what is wrong with the target now.
         self.link.hurry(Instant::now());
         Ok(Admitted { runs })
     }
 
-    pub(super) fn cancel(&mut self, actor: &Actor) -> Result<Vec<Uuid>, Denied> {
+    pub(super) fn cancel(&mut self) -> Result<Vec<Uuid>, Denied> {
         let active: Vec<_> = self.lanes.iter().filter_map(|lane| lane.active.as_ref()).collect();
         if active.is_empty() {
             return Err(Denied::NothingToCancel);
         }
-        tracing::info!(%actor, runs = active.len(), "the runs under way are cancelled");
         active.iter().for_each(|active| active.cancel.cancel());
         Ok(active.iter().map(|active| active.ticket.run_id).collect())
     }
@@ -57,17 +70,16 @@ impl<O: Outside> Supervisor<O> {
         if !self.link.is_open() {
             return;
         }
-        let (now, interval) = (Instant::now(), self.interval());
         for index in 0..self.lanes.len() {
-            let scheduled = self.may_run_on_schedule(&self.lanes[index]);
-            if let Some(ticket) = self.lanes[index].next(now, scheduled, interval) {
+            let (timing, scheduled) = (self.timing(), self.may_run_on_schedule(&self.lanes[index]));
+            if let Some(ticket) = self.lanes[index].next(&timing, scheduled) {
                 self.start_run(index, ticket);
             }
         }
     }
 
     fn start_run(&mut self, index: usize, ticket: Ticket) {
-        let interval = self.interval();
+        let gap = self.gap().min(LONGEST_GAP);
         let lane = &mut self.lanes[index];
         let name = lane.config.name.clone();
         let pace = lane.config.pace;
@@ -76,7 +88,7 @@ impl<O: Outside> Supervisor<O> {
             mode: ticket.mode,
             dry_run: ticket.dry_run,
             allow_deletes: ticket.allow_deletes,
-            sweep_budget: interval.mul_f64(pace.sweep_percent / 100.0),
+            sweep_budget: gap.mul_f64(pace.sweep_percent / 100.0),
             scan_percent: scheduled.then_some(pace.scan_percent),
             ..Settings::new(&lane.config, &self.config.target)
         };
@@ -105,8 +117,8 @@ impl<O: Outside> Supervisor<O> {
             lane.config.name == *source && lane.active.as_ref().is_some_and(|active| active.ticket.run_id == run)
         };
         let index = self.lanes.iter().position(is_it).expect("a lane stays until its run has ended");
-        let interval = self.interval();
-        let (now, at) = (Instant::now(), self.outside.now());
+        let timing = self.timing();
+        let Moment { now, at } = timing.moment;
         let lane = &mut self.lanes[index];
         let active = lane.active.take().expect("found by its active run");
         lane.slots.end();
@@ -117,7 +129,7 @@ impl<O: Outside> Supervisor<O> {
             error: Some(Error::new(Side::Run, Class::Transient, "the run panicked; see the log for where")),
         });
         let error = report.error.as_ref();
-        lane.ended(&active.ticket, error, now, at, interval);
+        lane.ended(&active.ticket, error, &timing);
         lane.verified_since = report.verified_since.or(lane.verified_since);
         let same_target = active.link == self.link.number;
         match error {

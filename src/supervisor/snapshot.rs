@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::config::Config;
-use crate::history::RunRecord;
-use crate::schedule::Pause;
+use crate::history::{Change, RunRecord};
+use crate::schedule::{Pause, Plan};
 
 /// Everything that a reader may ask for, of one moment.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub struct Snapshot {
     pub config: Arc<Config>,
     /// Ended runs, newest first.
     pub history: Arc<Vec<Arc<RunRecord>>>,
+    /// Changes beside runs, newest first.
+    pub changes: Arc<Vec<Arc<Change>>>,
     /// Runs that wait, and runs under way with their counts so far.
     pub open_runs: Vec<RunRecord>,
 }
@@ -45,12 +48,14 @@ pub struct Status {
     pub last_run: Option<DateTime<Utc>>,
     /// When the next scheduled run is due; null while paused or stopping.
     pub next_run: Option<DateTime<Utc>>,
-    /// Seconds between scheduled runs.
+    /// Seconds between scheduled runs. Under a cron expression those from its last time to its next one.
     pub interval_sec: u64,
     /// The latest run that has ended.
     pub last_result: Option<LastResult>,
-    /// The interval and where it comes from.
+    /// The schedule and where it comes from.
     pub schedule: Schedule,
+    /// What is logged and where that comes from.
+    pub log_level: LogLevel,
     /// The pause, if there is one.
     pub pause: Option<Pause>,
     /// Runs under way.
@@ -96,20 +101,59 @@ pub struct LastResult {
 /// `GET /sync/schedule`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schedule {
-    /// Seconds between scheduled runs.
-    pub interval_sec: u64,
+    /// Seconds between scheduled runs; null under a cron expression.
+    pub interval_sec: Option<u64>,
+    /// The cron expression, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
+    /// Its zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
     /// Who set it.
-    pub origin: ScheduleOrigin,
+    pub origin: Origin,
 }
 
-/// Who set the interval.
+impl Schedule {
+    /// A plan as the API shows it.
+    #[must_use]
+    pub fn new(plan: &Plan, origin: Origin) -> Self {
+        Self {
+            interval_sec: plan.interval_sec(),
+            cron: plan.cron().map(|cron| cron.text().to_owned()),
+            time_zone: plan.cron().map(|cron| cron.zone().name().to_owned()),
+            origin,
+        }
+    }
+
+    /// The value of `ETag`: equal exactly for equal schedules, also in another life of the daemon.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        let text = serde_json::to_vec(self).expect("texts and numbers have a JSON form");
+        let digest = Sha256::digest(text);
+        let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        format!("\"{hex}\"")
+    }
+}
+
+/// Who set something that the configuration sets too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum ScheduleOrigin {
+pub enum Origin {
     /// The configuration.
     File,
-    /// `PUT /sync/schedule`.
+    /// A `PUT`.
     Api,
+}
+
+/// `GET /log/level`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLevel {
+    /// A level or a filter per module.
+    pub level: String,
+    /// Who set it.
+    pub origin: Origin,
+    /// When the file's level counts again; null if it does now.
+    pub until: Option<DateTime<Utc>>,
 }
 
 /// A run under way.
@@ -153,6 +197,23 @@ pub struct SourceStatus {
     pub consecutive_failures: u32,
     /// When its next scheduled run is due.
     pub next_run: Option<DateTime<Utc>>,
+    /// How it is tried again; null unless its latest run failed.
+    #[serde(default)]
+    pub backoff: Option<Backoff>,
+}
+
+/// A source that fails.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backoff {
+    /// Failed runs since the latest success.
+    pub consecutive_failures: u32,
+    /// When it is tried again; null while paused, or while a run is under way.
+    pub next_attempt: Option<DateTime<Utc>>,
+    /// The side of the latest failure: `source`, `target` or `run`.
+    pub side: String,
+    /// What can be done about it: `transient` passes by itself, `permanent` stays until somebody acts,
+    /// `config` means that the configuration is wrong.
+    pub class: String,
 }
 
 /// The configuration as status and health show it.

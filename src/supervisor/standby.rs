@@ -21,13 +21,13 @@ impl<O: Outside> Supervisor<O> {
     pub(super) fn refuse_as_standby(&mut self, command: Command) -> Option<Command> {
         let Some(holder) = self.link.served_by() else { return Some(command) };
         let denied = Denied::Standby(holder.to_owned());
-        match command {
+        let _ = match command {
             Command::Run(_, reply) => self.answer(reply, Err(denied)),
             Command::Pause(_, reply) => self.answer(reply, Err(denied)),
             Command::Resume(reply) => self.answer(reply, Err(denied)),
-            Command::SetInterval(_, reply) => self.answer(reply, Err(denied)),
-            allowed @ (Command::Cancel(_) | Command::Reload(..)) => return Some(allowed),
-        }
+            Command::SetSchedule(_, reply) => self.answer(reply, Err(denied)),
+            allowed @ (Command::Cancel(_) | Command::Reload(..) | Command::SetLogLevel(..)) => return Some(allowed),
+        };
         None
     }
 
@@ -38,9 +38,9 @@ impl<O: Outside> Supervisor<O> {
             tracing::info!(served_by = self.link.served_by(), "standby: another daemon serves this target");
         }
         // Operators talk to the other one now; what it was told counts, not what this one knew.
-        let before = self.interval();
+        let before = self.plan();
         self.intent = Intent::default();
-        self.interval_may_differ(before);
+        self.plan_may_differ(&before);
         for index in 0..self.lanes.len() {
             self.withdraw(index, &denied);
         }

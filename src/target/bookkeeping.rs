@@ -1,5 +1,5 @@
-//! What the daemon keeps in the target beside the rows: history (`sync_run`) and what operators said
-//! (`sync_control`).
+//! What the daemon keeps in the target beside the rows: history (`sync_run`, `sync_audit`) and what operators
+//! said (`sync_control`).
 
 use chrono::{DateTime, Utc};
 
@@ -9,7 +9,7 @@ use crate::database::{
     Cells, Class, Damage, Error, Param, Session, Side, Value, bigint, on_conflict_keep, on_conflict_set,
 };
 use crate::engine::{Levels, Mode};
-use crate::history::{RunRecord, RunState, Trigger};
+use crate::history::{Actor, Change, RunRecord, RunState, Trigger};
 use crate::schedule::Control;
 
 /// The row of `sync_control` that holds [`Control`].
@@ -59,7 +59,7 @@ impl Target {
         let mut lease = self.slot.lease().await?;
         let (started, finished) = (utc(&lease, "started"), utc(&lease, "finished"));
         let sql = format!(
-            "SELECT run_id, run_trigger, mode, source, {}, {started}, {finished}, {}, processed, duration_ms, levels, error \
+            "SELECT run_id, run_trigger, mode, source, {}, {started}, {finished}, {}, processed, duration_ms, levels, error, actor \
              FROM sync_run ORDER BY run_id DESC LIMIT $1",
             flag(&lease, "dry_run"),
             flag(&lease, "success"),
@@ -90,13 +90,14 @@ impl Target {
             Param::int(signed(record.duration_ms.unwrap_or(0))),
             Param::text(&levels),
             Param::Cell(Value::Text(record.error.as_deref())),
+            Param::Cell(Value::Text(record.actor.as_ref().map(Actor::as_str))),
         ];
         let token = self.lock.token()?;
         let mut lease = self.slot.lease().await?;
         let insert = format!(
             "INSERT INTO sync_run (run_id, run_trigger, mode, source, dry_run, started, finished, success, \
-             processed, duration_ms, levels, error) \
-             VALUES ($1, $2, $3, $4, $5 <> 0, $6, $7, $8 <> 0, $9, $10, $11, $12){}",
+             processed, duration_ms, levels, error, actor) \
+             VALUES ($1, $2, $3, $4, $5 <> 0, $6, $7, $8 <> 0, $9, $10, $11, $12, $13){}",
             on_conflict_keep(lease.dialect(), "run_id")
         );
         // Run IDs are ordered by time. MySQL reads the table that it deletes from only inside brackets.
@@ -110,6 +111,70 @@ impl Target {
         lease.release();
         Ok(())
     }
+}
+
+impl Target {
+    /// Changes from `sync_audit`, newest first.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn recent_changes(&self, limit: usize) -> Result<Vec<Change>, Error> {
+        let mut lease = self.slot.lease().await?;
+        let sql = format!(
+            "SELECT change_id, {}, actor, via, action, detail FROM sync_audit ORDER BY change_id DESC LIMIT $1",
+            utc(&lease, "at")
+        );
+        let changes = lease.fetch(&sql.into(), &[Param::int(limit as i64)], change).await?;
+        lease.release();
+        Ok(changes.into_iter().flatten().collect())
+    }
+
+    /// Keeps a change in `sync_audit`, and drops the oldest past `keep`.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn record_change(&self, change: &Change, keep: usize) -> Result<(), Error> {
+        let change_id = change.change_id.to_string();
+        let detail = serde_json::to_string(&change.detail).expect("a JSON object has a JSON form");
+        let params = [
+            Param::text(&change_id),
+            Param::Instant(Some(change.at)),
+            Param::text(change.actor.as_str()),
+            Param::text(&change.via),
+            Param::text(&change.action),
+            Param::text(&detail),
+        ];
+        let token = self.lock.token()?;
+        let mut lease = self.slot.lease().await?;
+        let insert = format!(
+            "INSERT INTO sync_audit (change_id, at, actor, via, action, detail) VALUES ($1, $2, $3, $4, $5, $6){}",
+            on_conflict_keep(lease.dialect(), "change_id")
+        );
+        // Their IDs are ordered by time, as those of runs.
+        let prune = "DELETE FROM sync_audit WHERE change_id <= (SELECT oldest.change_id FROM \
+                     (SELECT change_id FROM sync_audit ORDER BY change_id DESC LIMIT 1 OFFSET $1) oldest)";
+        lease.begin_write().await?;
+        lock::fence(&mut lease, &token).await?;
+        lease.execute(&insert.into(), &params).await?;
+        lease.execute(&prune.into(), &[Param::int(keep as i64)]).await?;
+        lease.commit().await?;
+        lease.release();
+        Ok(())
+    }
+}
+
+/// A row of `sync_audit`; none where a newer version wrote what this one does not know.
+fn change(cells: &dyn Cells) -> Result<Option<Change>, Damage> {
+    let known = (cells.name(0)?.parse().ok(), cells.time(1)?, serde_json::from_str(&cells.name(5)?).ok());
+    let (Some(change_id), Some(at), Some(detail)) = known else { return Ok(None) };
+    Ok(Some(Change {
+        change_id,
+        at: DateTime::<Utc>::from_naive_utc_and_offset(at, Utc),
+        actor: Actor::named(&cells.name(2)?),
+        via: cells.name(3)?,
+        action: cells.name(4)?,
+        detail,
+    }))
 }
 
 fn signed(value: u64) -> i64 {
@@ -152,6 +217,7 @@ fn run(cells: &dyn Cells) -> Result<Option<RunRecord>, Damage> {
         levels,
         duration_ms: Some(cells.key(9)?.unsigned_abs()),
         error: cells.text(11)?,
+        actor: cells.text(12)?.map(|name| Actor::named(&name)),
     }))
 }
 

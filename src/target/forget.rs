@@ -1,7 +1,7 @@
 //! Sources of which the target holds rows, and removing all rows of one.
 
 use super::Target;
-use super::schema::{self, Installed};
+use super::schema;
 use super::session::TargetSession;
 use crate::config::{Deletes, SourceName};
 use crate::database::{Error, Param};
@@ -32,7 +32,7 @@ impl Target {
     pub async fn sources(&self) -> Result<Vec<String>, Error> {
         let mut lease = self.look.lease().await?;
         let mut names = Vec::new();
-        if schema::look(&mut lease).await? == Installed::Current {
+        if schema::look(&mut lease).await?.has_rows() {
             names = lease.fetch(&"SELECT name FROM rbac_source".into(), &[], |cells| cells.name(0)).await?;
             names.sort_unstable();
         }

@@ -37,7 +37,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use rustix::fs::{FlockOperation, flock};
 use uuid::Uuid;
 
-use super::schema::{self, Installed};
+use super::schema;
 use super::{Target, bookkeeping};
 use crate::config::{Dialect, Endpoint};
 use crate::database::{Access, Class, Error, Param, Session, Side};
@@ -190,7 +190,7 @@ impl Target {
     async fn holder(&self) -> Result<String, Error> {
         let unknown = || "another process".to_owned();
         let mut lease = self.look.lease().await?;
-        if schema::look(&mut lease).await? != Installed::Current {
+        if !schema::look(&mut lease).await?.has_rows() {
             return Ok(unknown());
         }
         let sql = format!("SELECT holder, {} FROM sync_lock", bookkeeping::utc(&lease, "since"));

@@ -55,6 +55,9 @@ impl Target {
                 vec!["no tables yet: the first run creates them".to_owned()]
             }
             Installed::Partly => vec!["an installation that was interrupted: the first run completes it".to_owned()],
+            Installed::Older(version) => {
+                vec![format!("tables of rbac-sync, version {version}: the next run upgrades them")]
+            }
             Installed::Current => vec!["tables of rbac-sync, current version".to_owned()],
         };
         lease.release();

@@ -4,25 +4,9 @@ use super::stepwise;
 use crate::config::Dialect;
 use crate::database::{Class, Error, Param, Session, Side};
 
-/// The version of the tables that this program reads and writes.
-const VERSION: i64 = 1;
-
-/// Every table of this program; a table of somebody else is never touched.
-const TABLES: [&str; 13] = [
-    "rbac_source",
-    "rbac_institution",
-    "rbac_patient",
-    "rbac_patient_identifier",
-    "rbac_study",
-    "rbac_series",
-    "sync_cursor",
-    "sync_sweep",
-    "sync_run",
-    "sync_control",
-    "sync_lock",
-    "sync_sequence",
-    "sync_schema",
-];
+/// The version of the tables that this program reads and writes: what each version adds.
+const VERSIONS: [&[&str]; 2] = [&VERSION_1, &VERSION_2];
+const VERSION: i64 = VERSIONS.len() as i64;
 
 /// Version 1. In braces stand types whose names differ between dialects; `{key}` is a text in a key, and
 /// `{row_key}` a column that a dialect adds. Foreign keys stand behind the columns, for MySQL does not
@@ -75,12 +59,28 @@ const VERSION_1: [&str; 20] = [
     "CREATE TABLE sync_lock (token {key} PRIMARY KEY, holder {text} NOT NULL, since {instant})",
 ];
 
-/// The first rows. Only with the version among them the tables count as made.
-const FIRST_ROWS: [&str; 3] = [
-    "INSERT INTO sync_lock (token, holder) VALUES ('', '')",
-    "INSERT INTO sync_sequence (next_id) VALUES (1)",
-    "INSERT INTO sync_schema (version) VALUES (1)",
+/// Version 2: who asked for a run, and what else was changed by whom.
+const VERSION_2: [&str; 2] = [
+    "ALTER TABLE sync_run ADD COLUMN actor {text}",
+    "CREATE TABLE sync_audit (change_id {key} PRIMARY KEY, at {instant} NOT NULL, actor {text} NOT NULL, \
+     via {text} NOT NULL, action {text} NOT NULL, detail {text} NOT NULL)",
 ];
+
+/// The first rows, beside the version. Only with the version the tables count as made.
+const FIRST_ROWS: [&str; 2] =
+    ["INSERT INTO sync_lock (token, holder) VALUES ('', '')", "INSERT INTO sync_sequence (next_id) VALUES (1)"];
+
+/// The statements after `from` versions, up to the present one.
+fn statements_after(from: usize) -> impl Iterator<Item = &'static str> {
+    VERSIONS.into_iter().skip(from).flatten().copied()
+}
+
+/// The tables of a version; a table of somebody else is never touched.
+fn tables_of(version: i64) -> Vec<&'static str> {
+    let versions = usize::try_from(version).unwrap_or_default();
+    let statements = VERSIONS.into_iter().take(versions).flatten();
+    statements.filter_map(|statement| statement.strip_prefix("CREATE TABLE ")?.split(' ').next()).collect()
+}
 
 fn spell(dialect: Dialect, statement: &str) -> String {
     // A time of the source is kept to the millisecond; the cursor needs the source's full resolution.
@@ -132,7 +132,7 @@ async fn existing(session: &mut Session) -> Result<Vec<String>, Error> {
             "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name IN (SELECT value FROM json_each($1))"
         }
     };
-    session.fetch(&sql.into(), &[Param::Texts(TABLES.to_vec())], |cells| cells.name(0)).await
+    session.fetch(&sql.into(), &[Param::Texts(tables_of(VERSION))], |cells| cells.name(0)).await
 }
 
 /// What stands in the target.
@@ -142,8 +142,17 @@ pub(super) enum Installed {
     Nothing,
     /// Some tables, and no row: an installation was interrupted, where DDL is not transactional.
     Partly,
+    /// The tables of an earlier version, with the same rows of the archive; see [`install`].
+    Older(i64),
     /// The tables that this program reads and writes.
     Current,
+}
+
+impl Installed {
+    /// Whether the tables of the archive's rows are there.
+    pub(super) fn has_rows(self) -> bool {
+        matches!(self, Self::Older(_) | Self::Current)
+    }
 }
 
 /// Looks which tables stand in the target.
@@ -164,12 +173,15 @@ pub(super) async fn look(session: &mut Session) -> Result<Installed, Error> {
     }
     let version = session.fetch(&"SELECT version FROM sync_schema".into(), &[], |cells| cells.key(0)).await?;
     match version.first() {
-        Some(&VERSION) => match TABLES.iter().find(|name| !tables.iter().any(|table| table == *name)) {
-            Some(missing) => {
-                Err(permanent(format!("its table {missing} is missing: restore the target from a backup")))
+        Some(&version) if (1..=VERSION).contains(&version) => {
+            match tables_of(version).into_iter().find(|name| !tables.iter().any(|table| table == name)) {
+                Some(missing) => {
+                    Err(permanent(format!("its table {missing} is missing: restore the target from a backup")))
+                }
+                None if version == VERSION => Ok(Installed::Current),
+                None => Ok(Installed::Older(version)),
             }
-            None => Ok(Installed::Current),
-        },
+        }
         Some(version) if *version > VERSION => Err(permanent(format!(
             "its tables have version {version}, this program knows {VERSION}: install the newer rbac-sync again"
         ))),
@@ -212,27 +224,37 @@ pub(super) async fn may_create(session: &mut Session) -> Result<(), Error> {
     Err(Error::new(Side::Target, Class::Permanent, text))
 }
 
-/// Makes the tables if there are none, or what is missing after an interruption.
+/// Makes the tables if there are none, or what is missing after an interruption, and brings older ones up
+/// to date. Where DDL is not transactional every step can be repeated, and the version comes last.
 ///
 /// # Errors
 /// As [`look`], [`may_create`].
 pub(super) async fn install(session: &mut Session) -> Result<(), Error> {
-    if look(session).await? == Installed::Current {
-        return Ok(());
-    }
+    let from = match look(session).await? {
+        Installed::Current => return Ok(()),
+        Installed::Nothing | Installed::Partly => 0,
+        Installed::Older(version) => version,
+    };
     may_create(session).await?;
-    if session.dialect() == Dialect::Mysql {
-        stepwise::make_tables(session, &VERSION_1.map(|statement| spell(Dialect::Mysql, statement))).await?;
+    let dialect = session.dialect();
+    let steps = statements_after(usize::try_from(from).unwrap_or_default()).map(|step| spell(dialect, step));
+    if dialect == Dialect::Mysql {
+        stepwise::make_tables(session, &steps.collect::<Vec<_>>()).await?;
         session.begin_write().await?;
     } else {
         session.begin_write().await?;
-        for statement in VERSION_1 {
-            let statement = spell(session.dialect(), statement);
-            session.command(&statement).await?;
+        for step in steps {
+            session.command(&step).await?;
         }
     }
-    for statement in FIRST_ROWS {
-        session.command(statement).await?;
+    if from == 0 {
+        for statement in FIRST_ROWS {
+            session.command(statement).await?;
+        }
+        session.command(&format!("INSERT INTO sync_schema (version) VALUES ({VERSION})")).await?;
+    } else {
+        session.command(&format!("UPDATE sync_schema SET version = {VERSION}")).await?;
+        tracing::info!(from, to = VERSION, "the target's tables are upgraded to version {VERSION}");
     }
     session.commit().await
 }
@@ -244,7 +266,7 @@ mod tests {
     #[test]
     fn every_type_has_a_name_in_every_dialect() {
         for dialect in [Dialect::Postgres, Dialect::Mysql, Dialect::Sqlite] {
-            for statement in VERSION_1 {
+            for statement in statements_after(0) {
                 assert!(!spell(dialect, statement).contains('{'), "{statement}");
             }
         }
@@ -253,7 +275,7 @@ mod tests {
     /// MySQL takes a key beside a column and does not make it.
     #[test]
     fn every_foreign_key_stands_behind_the_columns() {
-        for statement in VERSION_1 {
+        for statement in statements_after(0) {
             let keys = statement.matches("FOREIGN KEY").count();
             assert_eq!(statement.matches("REFERENCES").count(), keys, "{statement}");
         }
@@ -261,14 +283,35 @@ mod tests {
 
     #[test]
     fn the_first_table_made_is_the_one_that_tells_whose_they_are() {
-        assert!(VERSION_1[0].starts_with("CREATE TABLE sync_schema "));
+        assert_eq!(tables_of(1).first(), Some(&"sync_schema"));
     }
 
     #[test]
-    fn every_table_made_is_known_as_ours() {
-        let made: Vec<_> =
-            VERSION_1.iter().filter_map(|s| s.strip_prefix("CREATE TABLE ")?.split(' ').next()).collect();
-        assert_eq!(made.len(), TABLES.len());
-        assert!(made.iter().all(|table| TABLES.contains(table)));
+    fn every_table_has_a_prefix_of_this_program() {
+        let all = tables_of(VERSION);
+        assert!(all.iter().all(|table| table.starts_with("rbac_") || table.starts_with("sync_")), "{all:?}");
+        assert_eq!(all.len(), tables_of(1).len() + 1);
+    }
+
+    #[tokio::test]
+    async fn tables_of_version_1_are_upgraded_once_and_keep_their_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("t.db").display());
+        let endpoint = crate::config::Endpoint { dialect: Dialect::Sqlite, url, password: None };
+        let mut session = Session::connect(&endpoint, Side::Target, crate::database::Access::ReadWrite).await.unwrap();
+        for statement in VERSION_1 {
+            session.command(&spell(Dialect::Sqlite, statement)).await.unwrap();
+        }
+        let run = "INSERT INTO sync_run (run_id, run_trigger, mode, source, dry_run, started, finished, success, \
+                   processed, duration_ms, levels) VALUES ('r', 'api', 'full', 's', 0, '', '', 1, 0, 0, '{}')";
+        for row in [FIRST_ROWS[0], FIRST_ROWS[1], "INSERT INTO sync_schema (version) VALUES (1)", run] {
+            session.command(row).await.unwrap();
+        }
+        assert_eq!(look(&mut session).await.unwrap(), Installed::Older(1));
+        install(&mut session).await.unwrap();
+        assert_eq!(look(&mut session).await.unwrap(), Installed::Current);
+        install(&mut session).await.unwrap();
+        let sql = "SELECT run_id FROM sync_run WHERE actor IS NULL".into();
+        assert_eq!(session.fetch(&sql, &[], |cells| cells.name(0)).await.unwrap(), ["r"]);
     }
 }

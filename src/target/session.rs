@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 
-use super::schema::{self, Installed};
+use super::schema;
 use super::{Target, lock};
 use crate::config::SourceName;
 use crate::database::{Class, Error, Lease, Param, Side, Value, any, on_conflict_set};
@@ -56,7 +56,7 @@ impl Target {
         let token = if dry_run { None } else { Some(self.lock.token()?) };
         let mut lease = if dry_run { self.look.lease().await? } else { self.slot.lease().await? };
         let installed = if dry_run {
-            schema::look(&mut lease).await? == Installed::Current
+            schema::look(&mut lease).await?.has_rows()
         } else {
             // A database that was replaced behind our back comes with a new session.
             if lease.is_fresh() {

@@ -6,8 +6,8 @@ use crate::database::{Class, Error, Param, Session, Side};
 /// Collations that tell apart whatever differs, a blank at the end too: MariaDB's and MySQL's.
 const EXACT_COLLATIONS: [&str; 2] = ["utf8mb4_nopad_bin", "utf8mb4_0900_bin"];
 
-/// Makes the tables and indexes that are missing. Each statement begins with `CREATE TABLE name` or
-/// `CREATE INDEX name`.
+/// Makes the tables, indexes and columns that are missing. Each statement begins with `CREATE TABLE name`,
+/// `CREATE INDEX name` or `ALTER TABLE name ADD COLUMN name`.
 ///
 /// # Errors
 /// The server is too old, or the login may not make tables; or the database failed.
@@ -18,6 +18,12 @@ pub(super) async fn make_tables(session: &mut Session, statements: &[String]) ->
                WHERE table_schema = database() AND index_name IN ($1)";
     let indexes = session.fetch(&sql.into(), &[Param::Texts(names)], |cells| cells.name(0)).await?;
     for statement in statements {
+        if let Some((table, column)) = added_column(statement) {
+            if !has_column(session, table, column).await? {
+                session.command(statement).await?;
+            }
+            continue;
+        }
         match index_name(statement) {
             Some(index) if indexes.iter().any(|known| known == index) => {}
             Some(_) => session.command(statement).await?,
@@ -46,6 +52,19 @@ fn index_name(statement: &str) -> Option<&str> {
     statement.strip_prefix("CREATE INDEX ")?.split(' ').next()
 }
 
+/// The table and the column of `ALTER TABLE table ADD COLUMN column ...`.
+fn added_column(statement: &str) -> Option<(&str, &str)> {
+    let (table, column) = statement.strip_prefix("ALTER TABLE ")?.split_once(" ADD COLUMN ")?;
+    Some((table, column.split(' ').next()?))
+}
+
+async fn has_column(session: &mut Session, table: &str, column: &str) -> Result<bool, Error> {
+    let sql = "SELECT column_name FROM information_schema.columns \
+               WHERE table_schema = database() AND table_name = $1 AND column_name = $2";
+    let found = session.fetch(&sql.into(), &[Param::text(table), Param::text(column)], |cells| cells.name(0)).await?;
+    Ok(!found.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,5 +73,11 @@ mod tests {
     fn an_index_is_known_by_its_name() {
         assert_eq!(index_name("CREATE INDEX a_b ON a (b)"), Some("a_b"));
         assert_eq!(index_name("CREATE TABLE a (b bigint)"), None);
+    }
+
+    #[test]
+    fn an_added_column_is_known_by_its_table_and_its_name() {
+        assert_eq!(added_column("ALTER TABLE a ADD COLUMN b text"), Some(("a", "b")));
+        assert_eq!(added_column("CREATE TABLE a (b bigint)"), None);
     }
 }

@@ -25,7 +25,9 @@ async fn wrong_usage_is_2_and_a_daemon_out_of_reach_is_69() {
     }
     let socket = folder.path().join("none.sock");
     let url = format!("http://127.0.0.1:{}", free_port());
-    for command in ["status", "run", "pause", "resume", "schedule", "history", "reload", "health", "cancel", "verify"] {
+    for command in
+        ["status", "run", "pause", "resume", "schedule", "history", "reload", "health", "cancel", "verify", "events"]
+    {
         for place in [["--socket", socket.to_str().unwrap()], ["--url", url.as_str()]] {
             let (code, said) = run(folder.path(), &[command, place[0], place[1]]).await;
             assert_eq!(code, 69, "{command} {place:?}: {said}");

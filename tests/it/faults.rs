@@ -1,12 +1,13 @@
 //! A database that fails in the middle of the work, in every way that a database can fail: the error names
 //! the side, nothing is lost or doubled, and it works again without a hand.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sqlx::ConnectOptions as _;
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 
 use crate::harness::cluster::{self, Cluster, READER, WRITER, give_to_server};
@@ -14,10 +15,24 @@ use crate::harness::daemon::{CAP, Daemon};
 use crate::harness::db::Db;
 use crate::harness::generate;
 use crate::harness::mutate::{self, Change};
+use crate::harness::on_both_servers;
+use crate::harness::product::Product;
 use crate::harness::random::{self, Random};
 use crate::harness::shape::{Dialect, Shape};
 use crate::harness::site::Site;
 use crate::harness::wait::{check, eventually};
+
+on_both_servers!(
+    a_server_that_is_killed_in_the_middle,
+    a_server_that_is_restarted_in_the_middle_of_a_step,
+    a_server_that_is_frozen_in_the_middle,
+    a_statement_that_takes_long_is_given_up_only_when_its_server_is_dead,
+    cancel_and_stop_work_while_a_server_is_frozen,
+    a_server_without_free_connections,
+    a_target_that_is_frozen_while_a_run_writes,
+    a_target_that_fails_over_to_a_replica_which_is_read_only_at_first,
+    a_target_whose_disk_is_full,
+);
 
 /// The side that fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,28 +65,31 @@ struct Work {
     daemon: Daemon,
     site: Site,
     side: Side,
+    dialect: Dialect,
     cluster: &'static Cluster,
     random: Random,
     bumped: Vec<Change>,
 }
 
 impl Work {
-    async fn new(side: Side, seed: u64) -> Self {
-        Self::on(Box::leak(Box::new(Cluster::new())), side, seed).await
+    /// One side on a server of its own, the other one on the shared server.
+    async fn new(dialect: Dialect, side: Side, seed: u64) -> Self {
+        let product = if dialect == Dialect::Mariadb { Product::Mariadb } else { Product::Postgres };
+        let cluster: &'static Cluster = Box::leak(Box::new(Cluster::of(product)));
+        let seed = random::seed(seed);
+        let shared = cluster::shared_for(dialect);
+        let (source, target) = if side == Source { (cluster, shared) } else { (shared, cluster) };
+        let site = Site::on(source, target, dialect, dialect, Shape::release("5.35.0"), seed).await;
+        Self::at(site, cluster, dialect, side, seed).await
     }
 
-    async fn on(cluster: &'static Cluster, side: Side, seed: u64) -> Self {
-        let seed = random::seed(seed);
-        let shared = cluster::shared();
-        let (source, target) = if side == Source { (cluster, shared) } else { (shared, cluster) };
-        let postgres = Dialect::Postgres;
-        let mut site = Site::on(source, target, postgres, postgres, Shape::release("5.35.0"), seed).await;
+    async fn at(mut site: Site, cluster: &'static Cluster, dialect: Dialect, side: Side, seed: u64) -> Self {
         site.settings.interval = "1s";
         generate::fill(&mut site.archive, 150).await;
         let daemon = site.daemon().await;
         daemon.status_with("the first load", |status| status["last_result"]["success"] == true).await;
         let bumped = mutate::ALL.into_iter().filter(|change| change.is_bumped()).collect();
-        Self { site, side, cluster, daemon, random: Random::new(seed), bumped }
+        Self { daemon, site, side, dialect, cluster, random: Random::new(seed), bumped }
     }
 
     /// Gives the daemon something to do, and lets it get somewhere into that.
@@ -99,29 +117,45 @@ impl Work {
         assert_eq!(self.daemon.get("/health/live").await.code, 200);
     }
 
-    /// A run that waits in a statement on the failing side until the transaction of that session ends; and
-    /// the path of the run.
+    /// A run that waits in a statement on the failing side until that session gives the table free with
+    /// [`free`]; and the path of the run.
     async fn stuck(&mut self) -> (Db, String) {
-        let (database, table) = match self.side {
-            Source => (self.site.source_url.rsplit('/').next().unwrap().to_owned(), "series"),
-            Target => (self.site.target().await.value("SELECT current_database()").await.unwrap(), "rbac_study"),
-        };
+        let table = if self.side == Source { "series" } else { "rbac_study" };
+        let database = self.database().await;
         Change::NewStudy.apply(&mut self.site.archive).await;
         let mut holder = self.cluster.admin(&database).await;
-        holder.run(&format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")).await;
+        let (lock, waits) = match self.dialect {
+            Dialect::Mariadb => (
+                format!("LOCK TABLES {table} WRITE"),
+                "SELECT count(*) FROM information_schema.processlist WHERE db = database() \
+                 AND state = 'Waiting for table metadata lock'",
+            ),
+            Dialect::Postgres | Dialect::Sqlite => (
+                format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"),
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                 AND wait_event_type = 'Lock' AND application_name = 'rbac-sync'",
+            ),
+        };
+        holder.run(&lock).await;
         let asked = self.daemon.socket.ask("POST", "/sync/run", Some("{\"mode\": \"full\"}")).await.json();
         let run = format!("/sync/runs/{}?wait=30s", asked["run_id"].as_str().expect("a run"));
-        let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
-                     AND wait_event_type = 'Lock' AND application_name = 'rbac-sync'";
         eventually("a run waits", CAP, async || check(holder.numbers(waits).await[0] > 0, self.daemon.log())).await;
         (holder, run)
+    }
+
+    /// The name of the database on the failing side.
+    async fn database(&self) -> String {
+        if self.side == Source {
+            return self.site.source_url.rsplit('/').next().unwrap().to_owned();
+        }
+        let name = if self.dialect == Dialect::Mariadb { "SELECT database()" } else { "SELECT current_database()" };
+        self.site.target().await.value(name).await.unwrap()
     }
 
     /// The archive's own session, where the server has ended it.
     async fn reconnect(&mut self) {
         if self.side == Source {
-            let database = self.site.source_url.rsplit('/').next().unwrap();
-            self.site.archive.db = self.cluster.admin(database).await;
+            self.site.archive.db = self.cluster.admin(&self.database().await).await;
         }
     }
 
@@ -146,10 +180,20 @@ impl Work {
     }
 }
 
-#[tokio::test]
-async fn a_server_that_is_killed_in_the_middle() {
-    for (side, seed) in [(Source, 171), (Target, 172)] {
-        let mut work = Work::new(side, seed).await;
+/// A fault of the source and one of the target, at the same time and each at a place of its own: most of both is
+/// waiting.
+async fn both_sides(seeds: [u64; 2], fault: impl AsyncFn(Side, u64)) {
+    tokio::join!(fault(Source, seeds[0]), fault(Target, seeds[1]));
+}
+
+/// Ends what [`Work::stuck`] waits for.
+async fn free(dialect: Dialect, mut holder: Db) {
+    holder.run(if dialect == Dialect::Mariadb { "UNLOCK TABLES" } else { "ROLLBACK" }).await;
+}
+
+async fn a_server_that_is_killed_in_the_middle(dialect: Dialect) {
+    both_sides([171, 172], async |side, seed| {
+        let mut work = Work::new(dialect, side, seed).await;
         for _ in 0..3 {
             work.busy().await;
             work.cluster.kill_9();
@@ -159,14 +203,14 @@ async fn a_server_that_is_killed_in_the_middle() {
             work.recovered("a kill").await;
         }
         work.end().await;
-    }
+    })
+    .await;
 }
 
 /// As in a switch to another server: all sessions end, the address stays.
-#[tokio::test]
-async fn a_server_that_is_restarted_in_the_middle_of_a_step() {
-    for (side, seed) in [(Source, 173), (Target, 174)] {
-        let mut work = Work::new(side, seed).await;
+async fn a_server_that_is_restarted_in_the_middle_of_a_step(dialect: Dialect) {
+    both_sides([173, 174], async |side, seed| {
+        let mut work = Work::new(dialect, side, seed).await;
         for _ in 0..4 {
             work.busy().await;
             work.cluster.stop();
@@ -175,28 +219,28 @@ async fn a_server_that_is_restarted_in_the_middle_of_a_step() {
             work.recovered("a restart").await;
         }
         work.end().await;
-    }
+    })
+    .await;
 }
 
-#[tokio::test]
-async fn a_server_that_is_frozen_in_the_middle() {
-    for (side, seed) in [(Source, 175), (Target, 176)] {
-        let mut work = Work::new(side, seed).await;
+async fn a_server_that_is_frozen_in_the_middle(dialect: Dialect) {
+    both_sides([175, 176], async |side, seed| {
+        let mut work = Work::new(dialect, side, seed).await;
         work.busy().await;
         work.cluster.freeze();
         work.named("").await;
         work.cluster.thaw();
         work.recovered("a freeze").await;
         work.end().await;
-    }
+    })
+    .await;
 }
 
 /// A statement may take long as long as the server lives, and no longer than that.
-#[tokio::test]
-async fn a_statement_that_takes_long_is_given_up_only_when_its_server_is_dead() {
-    for (side, seed) in [(Source, 183), (Target, 184)] {
-        let mut work = Work::new(side, seed).await;
-        let (mut holder, _) = work.stuck().await;
+async fn a_statement_that_takes_long_is_given_up_only_when_its_server_is_dead(dialect: Dialect) {
+    both_sides([183, 184], async |side, seed| {
+        let mut work = Work::new(dialect, side, seed).await;
+        let (holder, _) = work.stuck().await;
         // Past the first sign of life that is asked for, and its answer.
         tokio::time::sleep(Duration::from_secs(13)).await;
         let status = work.daemon.status().await;
@@ -208,18 +252,18 @@ async fn a_statement_that_takes_long_is_given_up_only_when_its_server_is_dead() 
         })
         .await;
         work.cluster.thaw();
-        holder.run("ROLLBACK").await;
+        free(work.dialect, holder).await;
         work.recovered("a freeze in a statement").await;
         work.end().await;
-    }
+    })
+    .await;
 }
 
 /// Whatever hangs, a cancel and a stop do not.
-#[tokio::test]
-async fn cancel_and_stop_work_while_a_server_is_frozen() {
-    for (side, seed) in [(Source, 177), (Target, 178)] {
-        let mut work = Work::new(side, seed).await;
-        let (mut holder, run) = work.stuck().await;
+async fn cancel_and_stop_work_while_a_server_is_frozen(dialect: Dialect) {
+    both_sides([177, 178], async |side, seed| {
+        let mut work = Work::new(dialect, side, seed).await;
+        let (holder, run) = work.stuck().await;
         work.cluster.freeze();
         let begun = Instant::now();
         work.daemon.socket.ask("POST", "/sync/cancel", None).await;
@@ -231,66 +275,153 @@ async fn cancel_and_stop_work_while_a_server_is_frozen() {
         work.daemon.stop().await;
         println!("{side:?}: stopped within {:?}", begun.elapsed());
         work.cluster.thaw();
-        holder.run("ROLLBACK").await;
+        free(work.dialect, holder).await;
         assert_eq!(work.site.once(&[]).await.code, 0);
         work.site.assert_in_step("after a stop beside a frozen server").await;
-    }
+    })
+    .await;
 }
 
-#[tokio::test]
-async fn a_server_without_free_connections() {
-    for (side, seed, role) in [(Source, 179, READER), (Target, 180, WRITER)] {
-        let mut work = Work::new(side, seed).await;
-        work.busy().await;
-        let taken = take_all_connections(work.cluster, role).await;
-        println!("{side:?}: {} connections taken", taken.0.len());
-        work.named("connection").await;
-        drop(taken);
-        work.recovered("a lack of connections").await;
+async fn a_server_without_free_connections(dialect: Dialect) {
+    both_sides([179, 180], async |side, seed| {
+        let role = if side == Source { READER } else { WRITER };
+        let mut work = Work::new(dialect, side, seed).await;
+        // MariaDB has a limit for the server and one for each login; so many are quick to take.
+        let limits: &[[String; 2]] = match dialect {
+            Dialect::Mariadb => &[
+                ["SET GLOBAL max_connections = 30".to_owned(), "SET GLOBAL max_connections = 200".to_owned()],
+                [5, 0].map(|count| format!("ALTER USER {role} WITH MAX_USER_CONNECTIONS {count}")),
+            ],
+            Dialect::Postgres | Dialect::Sqlite => &[["SELECT 1".to_owned(), "SELECT 1".to_owned()]],
+        };
+        for [limit, unlimited] in limits {
+            work.busy().await;
+            work.cluster.admin_sql(limit);
+            let taken = take_all_connections(work.cluster, dialect, role).await;
+            println!("{side:?}: {} connections taken after {limit}", taken.0.len());
+            work.named("connection").await;
+            drop(taken);
+            work.cluster.admin_sql(unlimited);
+            work.recovered("a lack of connections").await;
+        }
         work.end().await;
-    }
+    })
+    .await;
 }
 
 /// Takes connections until there are none for others, ending those that the daemon has. The session that
 /// looks takes one too, and stays with the others for that reason.
-async fn take_all_connections(cluster: &Cluster, role: &str) -> (Vec<PgConnection>, Db) {
-    let mut admin = cluster.admin("postgres").await;
-    let options = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(cluster.port).username(role);
-    let password = if role == READER { cluster::READER_PASSWORD } else { cluster::WRITER_PASSWORD };
-    let options = options.password(password).database("postgres");
+async fn take_all_connections(cluster: &Cluster, dialect: Dialect, role: &str) -> (Vec<AnyConnection>, Db) {
+    let mut admin = cluster.admin(if dialect == Dialect::Mariadb { "mysql" } else { "postgres" }).await;
     let mut taken = Vec::new();
-    let theirs = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rbac-sync'";
-    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'rbac-sync'";
     // The daemon takes back what it lost until there is nothing to take. A session that is about to log in
     // is not shown yet, so "none" has to last.
     let mut none = 0;
     while none < 5 {
-        if let Ok(connection) = options.connect().await {
+        if let Some(connection) = AnyConnection::open(cluster, dialect, role).await {
             taken.push(connection);
             none = 0;
-        } else if admin.numbers(theirs).await[0] == 0 {
+        } else if end_the_daemons(&mut admin, dialect, role, &taken).await {
+            none = 0;
+        } else {
             none += 1;
             tokio::time::sleep(Duration::from_millis(100)).await;
-        } else {
-            admin.run(end).await;
-            none = 0;
         }
     }
     (taken, admin)
 }
 
-/// A replica takes the place of the target's server, at first without being promoted.
+/// Ends the daemon's sessions; answers whether there were any.
+async fn end_the_daemons(admin: &mut Db, dialect: Dialect, role: &str, taken: &[AnyConnection]) -> bool {
+    if dialect == Dialect::Postgres {
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'rbac-sync'";
+        return !admin.rows(end).await.is_empty();
+    }
+    let sessions = format!("SELECT id FROM information_schema.processlist WHERE user = '{role}'");
+    let ours: Vec<i64> = taken.iter().map(AnyConnection::id).collect();
+    let theirs: Vec<i64> = admin.numbers(&sessions).await.into_iter().filter(|id| !ours.contains(id)).collect();
+    for id in &theirs {
+        // It may have gone by itself.
+        let gone = "DECLARE CONTINUE HANDLER FOR 1094 BEGIN END";
+        admin.run(&format!("BEGIN NOT ATOMIC {gone}; KILL CONNECTION {id}; END")).await;
+    }
+    !theirs.is_empty()
+}
+
+/// A connection that is only there, with its number at the server.
+enum AnyConnection {
+    Postgres { _open: PgConnection },
+    Mariadb { _open: MySqlConnection, id: i64 },
+}
+
+impl AnyConnection {
+    async fn open(cluster: &Cluster, dialect: Dialect, role: &str) -> Option<Self> {
+        let password = if role == READER { cluster::READER_PASSWORD } else { cluster::WRITER_PASSWORD };
+        if dialect == Dialect::Mariadb {
+            let options = MySqlConnectOptions::new().host("127.0.0.1").port(cluster.port);
+            let mut open = options.username(role).password(password).connect().await.ok()?;
+            let id: u64 = sqlx::query_scalar("SELECT CONNECTION_ID()").fetch_one(&mut open).await.ok()?;
+            return Some(Self::Mariadb { _open: open, id: i64::try_from(id).unwrap() });
+        }
+        let options = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(cluster.port).username(role);
+        let open = options.password(password).database("postgres").connect().await.ok()?;
+        Some(Self::Postgres { _open: open })
+    }
+
+    fn id(&self) -> i64 {
+        if let Self::Mariadb { id, .. } = self { *id } else { 0 }
+    }
+}
+
+/// As an operator does it, or a guard of the disk. PostgreSQL is read-only as a replica only, for the daemon's
+/// sessions say that they write.
 #[tokio::test]
-async fn a_target_that_fails_over_to_a_replica_which_is_read_only_at_first() {
-    let mut work = Work::new(Target, 181).await;
-    let replica: &'static Cluster = Box::leak(Box::new(work.cluster.replica()));
+async fn a_mariadb_target_that_is_read_only_for_a_while() {
+    let mut work = Work::new(Dialect::Mariadb, Target, 185).await;
     work.busy().await;
-    // Nothing is lost in this failover: the test is about the daemon, not about replication.
+    work.cluster.admin_sql("SET GLOBAL read_only = 1");
+    Change::NewStudy.apply(&mut work.site.archive).await;
+    work.named("read-only").await;
+    work.cluster.admin_sql("SET GLOBAL read_only = 0");
+    work.recovered("a read-only time").await;
+    work.end().await;
+}
+
+/// The rows of the first batches are kept, and a transaction is under way.
+async fn a_target_that_is_frozen_while_a_run_writes(dialect: Dialect) {
+    let mut work = Work::new(dialect, Target, 186).await;
+    work.daemon.socket.ask("POST", "/sync/pause", None).await;
+    generate::fill(&mut work.site.archive, 5000).await;
+    let mut target = work.site.target().await;
+    let count = "SELECT count(*) FROM rbac_study";
+    let before = target.numbers(count).await[0];
+    work.daemon.socket.ask("POST", "/sync/run", Some("{\"mode\": \"full\"}")).await;
+    while target.numbers(count).await[0] < before + 500 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    work.cluster.freeze();
+    assert_eq!(work.daemon.status().await["is_running"], true, "the run was over already");
+    work.named("").await;
+    work.cluster.thaw();
+    work.daemon.socket.ask("POST", "/sync/resume", None).await;
+    work.recovered("a freeze in a write").await;
+    work.end().await;
+}
+
+/// A replica takes the place of the target's server, at first without being promoted.
+async fn a_target_that_fails_over_to_a_replica_which_is_read_only_at_first(dialect: Dialect) {
+    let mut work = Work::new(dialect, Target, 181).await;
+    let early = (dialect == Dialect::Postgres).then(|| work.cluster.replica());
+    work.busy().await;
+    // Nothing is lost in this failover, or the daemon does it again: the test is about the daemon, not about
+    // replication.
     work.daemon.status_with("idle", |status| status["is_running"] == false).await;
     work.cluster.stop();
-    // What the primary wrote last is in its log; the copy was made before.
+    let replica: &'static Cluster = Box::leak(Box::new(early.unwrap_or_else(|| work.cluster.replica())));
     work.named("").await;
     replica.start();
+    // MariaDB says so only to somebody who writes.
+    Change::NewStudy.apply(&mut work.site.archive).await;
     work.named("read-only").await;
     replica.promote();
     work.site.target_moved(replica);
@@ -320,6 +451,15 @@ impl SmallDisk {
         let done = Command::new("mount").args(["-o", &size]).arg(self.path()).status().unwrap();
         assert!(done.success());
     }
+
+    /// Fills it to the last byte; it is empty again without that file.
+    fn fill(&self) -> PathBuf {
+        let filler = self.path().join("filler");
+        let to = format!("of={}", filler.display());
+        let filled = Command::new("dd").args(["if=/dev/zero", "bs=4k", "status=none", &to]).status().unwrap();
+        assert!(!filled.success(), "the disk is not full");
+        filler
+    }
 }
 
 impl Drop for SmallDisk {
@@ -328,35 +468,79 @@ impl Drop for SmallDisk {
     }
 }
 
-#[tokio::test]
-async fn a_target_whose_disk_is_full() {
-    let Some(disk) = SmallDisk::new(64) else {
-        println!("skipped: this process may not mount a file system");
-        return;
-    };
-    let mut work = Work::new(Target, 182).await;
-    let mut database = work.site.target().await;
-    let name = database.value("SELECT current_database()").await.unwrap();
+const SKIPPED: &str = "skipped: this process may not mount a file system";
+
+/// What the tables grow into is full.
+async fn a_target_whose_disk_is_full(dialect: Dialect) {
+    let Some(disk) = SmallDisk::new(64) else { return println!("{SKIPPED}") };
+    let mut work = Work::new(dialect, Target, 182).await;
+    let name = work.database().await;
     give_to_server(disk.path());
-    let mut admin = work.cluster.admin("postgres").await;
-    admin.run(&format!("CREATE TABLESPACE small LOCATION '{}'", disk.path().display())).await;
-    // New files of the tables go to the small disk, which somebody else then fills.
-    database
-        .run(
-            "ALTER TABLE rbac_patient SET TABLESPACE small; ALTER TABLE rbac_study SET TABLESPACE small; \
-             ALTER TABLE rbac_series SET TABLESPACE small",
-        )
-        .await;
-    drop((database, admin));
-    let filler = disk.path().join("filler");
-    let to = format!("of={}", filler.display());
-    let filled = Command::new("dd").args(["if=/dev/zero", "bs=64k", "status=none", &to]).status().unwrap();
-    assert!(!filled.success(), "{name}: the disk is not full");
+    if dialect == Dialect::Mariadb {
+        work.cluster.stop();
+        work.cluster.move_database(&name, disk.path());
+        work.cluster.start();
+        work.recovered("a restart").await;
+    } else {
+        let space = format!("CREATE TABLESPACE small LOCATION '{}'", disk.path().display());
+        work.cluster.admin_sql(&space);
+        // New files of the tables go to the small disk, which somebody else then fills.
+        let mut database = work.site.target().await;
+        for table in ["rbac_patient", "rbac_study", "rbac_series"] {
+            database.run(&format!("ALTER TABLE {table} SET TABLESPACE small")).await;
+        }
+    }
+    let filler = disk.fill();
     generate::fill(&mut work.site.archive, 2000).await;
     work.daemon.socket.ask("POST", "/sync/run", Some("{\"mode\": \"full\"}")).await;
-    work.named("No space left").await;
+    work.named(if dialect == Dialect::Mariadb { "is full" } else { "No space left" }).await;
     std::fs::remove_file(filler).unwrap();
     disk.resize(256);
+    work.recovered("a full disk").await;
+    work.end().await;
+    drop(disk);
+}
+
+/// MariaDB waits with the commit until there is space, and looks for it every minute.
+#[tokio::test]
+async fn a_mariadb_target_whose_disk_for_the_binary_log_is_full() {
+    let Some(disk) = SmallDisk::new(16) else { return println!("{SKIPPED}") };
+    let mut work = Work::new(Dialect::Mariadb, Target, 187).await;
+    give_to_server(disk.path());
+    work.cluster.stop();
+    work.cluster.set_options(&format!("--server-id=1 --log-bin={}/binlog", disk.path().display()));
+    work.cluster.start();
+    work.recovered("a restart").await;
+    let filler = disk.fill();
+    work.busy().await;
+    work.named("disk space").await;
+    std::fs::remove_file(filler).unwrap();
+    let mut admin = work.cluster.admin("mysql").await;
+    let waiting = "SELECT count(*) FROM information_schema.processlist WHERE state LIKE '%free space'";
+    eventually("the server has looked again", 2 * CAP, async || {
+        let sessions = admin.numbers(waiting).await;
+        check(sessions == [0], format!("{sessions:?} wait"))
+    })
+    .await;
+    work.daemon.run("{}").await;
+    work.recovered("a full disk").await;
+    work.end().await;
+    drop(disk);
+}
+
+#[tokio::test]
+async fn an_sqlite_target_whose_disk_is_full() {
+    let Some(disk) = SmallDisk::new(64) else { return println!("{SKIPPED}") };
+    let seed = random::seed(188);
+    let shape = Shape::release("5.35.0");
+    let mut site = Site::between(Dialect::Postgres, Dialect::Sqlite, shape, seed).await;
+    site.target_in(disk.path());
+    let mut work = Work::at(site, cluster::shared(), Dialect::Sqlite, Target, seed).await;
+    let filler = disk.fill();
+    generate::fill(&mut work.site.archive, 2000).await;
+    work.daemon.socket.ask("POST", "/sync/run", Some("{\"mode\": \"full\"}")).await;
+    work.named("the disk is full").await;
+    std::fs::remove_file(filler).unwrap();
     work.recovered("a full disk").await;
     work.end().await;
     drop(disk);

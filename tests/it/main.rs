@@ -12,6 +12,7 @@
 
 mod harness;
 
+mod access;
 mod bumps;
 mod changes;
 mod clocks;
@@ -21,6 +22,7 @@ mod convergence;
 mod crash;
 mod daemon;
 mod deletes;
+mod events;
 mod faults;
 mod first_load;
 mod fixture;
@@ -35,6 +37,7 @@ mod privacy;
 mod refusals;
 mod reload;
 mod restores;
+mod schedule;
 mod sources;
 mod standby;
 mod storm;

@@ -94,6 +94,29 @@ async fn a_transaction_that_commits_late_is_within_the_overlap() {
 }
 
 #[tokio::test]
+async fn a_transaction_that_was_open_before_the_first_load_is_within_the_overlap() {
+    for shape in [Shape::upgraded(), Shape::release("5.35.0")] {
+        let mut site = Site::within(Dialect::Mariadb, shape, random::seed(179)).await;
+        let now = Utc::now().naive_utc();
+        site.archive.set_clock(now - TimeDelta::days(1));
+        generate::fill(&mut site.archive, 40).await;
+        // As long as the archive's application server lets it be.
+        let time = now - TimeDelta::minutes(5);
+        let study = site.archive.pick("SELECT pk FROM study WHERE study_deleting = 0").await.unwrap();
+        let mut late = site.archive_session().await;
+        late.run(&format!("BEGIN; UPDATE study SET study_desc = 'LATE', updated_time = '{time}' WHERE pk = {study}"))
+            .await;
+        // Up to two minutes pass in it; a row from the future would not move the cursor.
+        site.archive.set_clock(now - TimeDelta::minutes(2));
+        Change::NewStudy.apply(&mut site.archive).await;
+        site.sync(&[]).await;
+        late.run("COMMIT").await;
+        site.sync(&["--mode", "delta"]).await;
+        site.assert_in_step("after a transaction from before the first load").await;
+    }
+}
+
+#[tokio::test]
 async fn an_installation_that_was_interrupted_is_completed() {
     for made in 1..=MADE.len() {
         let mut site = filled(Shape::release("5.35.0"), 173).await;

@@ -38,6 +38,8 @@ async fn schemathesis_finds_no_answer_that_the_document_does_not_promise() {
     // All checks; none is left out.
     command.args(["run", &format!("http://{http}/openapi.json"), "--checks", "all", "--max-examples", EXAMPLES]);
     command.args(["--continue-on-failure", "--no-color", "--request-timeout", "30", "--seed", &seed.to_string()]);
+    // An answer that goes on for an hour; the tests beside the code hold each event to the document.
+    command.args(["--exclude-operation-id", "getEvents"]);
     command.args(["--header", &format!("Authorization: Bearer {TOKEN}")]);
     command.env("SCHEMATHESIS_HOOKS", Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/schemathesis/hooks.py"));
     command.current_dir(site.folder.path()).stdin(Stdio::null()).kill_on_drop(true);

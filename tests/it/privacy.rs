@@ -26,6 +26,9 @@ pub(crate) async fn private(site: &mut Site, words: &mut BTreeSet<String>) {
 #[tokio::test]
 async fn neither_log_nor_api_shows_personal_data_or_secrets_also_after_failures() {
     let (mut site, daemon, http) = started(141, 80).await;
+    // The loudest log there is, also of the crates below.
+    let loud = r#"{"level": "trace,sqlx=trace,sqlx::query=trace,hyper=trace,rustls=trace"}"#;
+    assert_eq!(http.ask("PUT", "/log/level", Some(loud)).await.code, 200);
     let mut words = BTreeSet::new();
     private(&mut site, &mut words).await;
     for change in mutate::ALL {
@@ -55,6 +58,11 @@ async fn neither_log_nor_api_shows_personal_data_or_secrets_also_after_failures(
     shown.push(("once", once.output + &once.log));
     daemon.stop().await;
     assert!(words.len() > 150, "the test knows what to look for");
+    let quiet = |line: &&str| line.contains(" TRACE ") || line.contains(" DEBUG ");
+    let (ours, others): (Vec<&str>, Vec<&str>) =
+        shown[0].1.lines().filter(quiet).partition(|line| line.contains(" rbac_sync::"));
+    assert!(!ours.is_empty(), "the log is loud");
+    assert!(others.is_empty(), "{others:?}");
     for (place, text) in shown {
         assert!(!text.is_empty(), "{place} is empty");
         let leaks: Vec<&String> = words.iter().filter(|word| text.contains(word.as_str())).collect();

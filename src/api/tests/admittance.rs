@@ -2,7 +2,7 @@
 
 use super::server::{Server, configure, is};
 use crate::api::serve::Limits;
-use crate::config::{HttpConfig, Secret};
+use crate::config::{Digest, HttpConfig};
 
 #[tokio::test]
 async fn a_changed_token_counts_from_the_next_request_on() {
@@ -16,7 +16,7 @@ async fn a_changed_token_counts_from_the_next_request_on() {
     assert_eq!(server.send("GET /sync/status", &with("one"), "").await.status, 200);
     assert_eq!(server.send_unix("GET /sync/status", "").await.status, 200, "the socket needs none");
     server.supervisor.change(|snapshot| {
-        let http = HttpConfig { listen: ([127, 0, 0, 1], 0).into(), token: Some(Secret::new("two")) };
+        let http = HttpConfig { token: Some(Digest::of(b"two")), ..HttpConfig::on(([127, 0, 0, 1], 0).into()) };
         configure(snapshot, Some(http));
     });
     is(&server.send("GET /sync/status", &with("one"), "").await, 401, "unauthorized");

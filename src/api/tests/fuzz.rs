@@ -36,7 +36,7 @@ fn whatever_bytes_come_the_answers_are_those_of_the_document() {
     while start.elapsed() < time {
         runtime.block_on(async {
             let mut snapshot = snapshot();
-            configure(&mut snapshot, Some(HttpConfig { listen: ([127, 0, 0, 1], 0).into(), token: None }));
+            configure(&mut snapshot, Some(HttpConfig::on(([127, 0, 0, 1], 0).into())));
             let (supervisor, app) = Supervisor::start(snapshot);
             let server = InMemory::serve(app.clone());
             for _ in 0..ROUNDS {
@@ -59,7 +59,7 @@ fn is_alive(app: &App) -> bool {
     app.handle.watch().has_changed().is_ok()
 }
 
-const REQUESTS: [&str; 14] = [
+const REQUESTS: [&str; 18] = [
     "GET /sync/status HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "HEAD /health HTTP/1.1\r\nHost: localhost:8080\r\n\r\n",
     "GET /metrics HTTP/1.1\r\nHost: [::1]\r\nAccept: */*\r\n\r\n",
@@ -73,6 +73,10 @@ const REQUESTS: [&str; 14] = [
     "POST /sync/pause HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n{\"reason\":\"cut\"}\r\n0\r\n\r\n",
     "PUT /sync/schedule HTTP/1.1\r\nHost: localhost\r\nContent-Length: 19\r\n\r\n{\"interval_sec\":30}",
     "DELETE /sync/schedule HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    "PUT /log/level HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30\r\n\r\n{\"level\":\"debug\",\"for\":\"15m\"}",
+    "PUT /sync/schedule HTTP/1.1\r\nHost: localhost\r\nIf-Match: \"a\", W/\"b\"\r\nContent-Length: 18\r\n\r\n{\"cron\":\"@daily\" }",
+    "POST /sync/run HTTP/1.1\r\nHost: localhost\r\nIdempotency-Key: \"a-1\"\r\nAuthorization: Bearer x\r\n\r\n",
+    "GET /sync/audit?limit=3 HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "POST /config/reload HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}",
 ];
 

@@ -14,9 +14,11 @@ use crate::api::problem::Kind;
 use crate::api::router::Route;
 use crate::api::serve::Limits;
 use crate::api::testing::{Supervisor, at, id, record, snapshot};
-use crate::history::{RunRecord, RunState};
+use crate::config::{Digest, HttpClient, HttpConfig, Proof, Role};
+use crate::history::{Actor, Change, RunRecord, RunState, Via};
 use crate::metrics::Metrics;
-use crate::supervisor::{Handle, Running, Snapshot};
+use crate::supervisor::events::Log;
+use crate::supervisor::{Backoff, Handle, Running, Snapshot};
 
 /// The reply as a golden file: its status, what its headers say beyond the usual, and its body.
 fn golden(request: &str, reply: &Reply) -> String {
@@ -35,6 +37,8 @@ fn busy(snapshot: &mut Snapshot) {
     (last.success, last.error) = (false, Some("source: the server is down".into()));
     let source = &mut status.sources[0];
     (source.consecutive_failures, source.verified_since) = (3, None);
+    let (side, class) = ("source".into(), "transient".into());
+    source.backoff = Some(Backoff { consecutive_failures: 3, next_attempt: Some(at(95)), side, class });
     source.reachability.reachable = Some(false);
     source.reachability.error = Some("the server is down".into());
     status.config.last_reload_successful = false;
@@ -47,6 +51,10 @@ fn busy(snapshot: &mut Snapshot) {
     let failed = RunRecord { success: Some(false), error: Some("source: the server is down".into()), ..record(5) };
     let history: Vec<_> = std::iter::once(Arc::new(failed)).chain(snapshot.history.iter().cloned()).collect();
     snapshot.history = Arc::new(history);
+    let detail = serde_json::Map::from_iter([("reason".to_owned(), "upgrade".into())]);
+    let via = Via::Http([192, 0, 2, 7].into());
+    let change = Change::new(at(80), Actor::named("token ops"), via, "pause", detail);
+    snapshot.changes = Arc::new(vec![Arc::new(Change { change_id: id(6), ..change })]);
 }
 
 #[tokio::test]
@@ -68,6 +76,12 @@ async fn every_route_has_a_golden_file_of_each_of_its_replies() {
     ask("schedule_set", "PUT /sync/schedule", "{\"interval_sec\":30}").await;
     ask("schedule_refused", "PUT /sync/schedule", "{\"interval_sec\":0}").await;
     ask("schedule_reset", "DELETE /sync/schedule", "").await;
+    ask("schedule_of_cron", "PUT /sync/schedule", "{\"cron\":\"0 3 * * *\",\"time_zone\":\"Asia/Seoul\"}").await;
+    ask("schedule_given_back", "DELETE /sync/schedule", "").await;
+    ask("log_level", "GET /log/level", "").await;
+    ask("log_level_set", "PUT /log/level", "{\"level\":\"debug\",\"for\":\"15m\"}").await;
+    ask("log_level_refused", "PUT /log/level", "{\"level\":\"loud\"}").await;
+    ask("log_level_reset", "DELETE /log/level", "").await;
     ask("nothing_to_cancel", "POST /sync/cancel", "").await;
     ask("reload", "POST /config/reload", "").await;
     ask("pause", "POST /sync/pause", "{\"reason\":\"upgrade\",\"for\":\"2h\"}").await;
@@ -95,11 +109,12 @@ async fn every_route_has_a_golden_file_of_each_of_its_replies() {
     ask("run_running", &format!("GET /sync/runs/{}", id(3)), "").await;
     ask("run_queued", &format!("GET /sync/runs/{}", id(4)), "").await;
     ask("history", "GET /sync/history?limit=2", "").await;
+    ask("audit", "GET /sync/audit", "").await;
     ask("config", "GET /config", "").await;
 
     // The problems that several routes share have their golden files below.
-    let shared = ["400", "401", "403", "408", "413", "415"];
-    let of_their_own = [("/metrics", "get"), ("/openapi.json", "get")];
+    let shared = ["400", "401", "403", "408", "412", "413", "415"];
+    let of_their_own = [("/metrics", "get"), ("/openapi.json", "get"), ("/events", "get")];
     for (path, methods) in DOCUMENT["paths"].as_object().expect("paths") {
         for (method, operation) in methods.as_object().expect("methods") {
             for (status, reply) in operation["responses"].as_object().expect("responses") {
@@ -133,6 +148,8 @@ async fn every_problem_has_a_golden_file() {
         ("PATCH /sync/schedule", "", ""),
         ("POST /sync/cancel", "", ""),
         ("POST /sync/run", "", "{\"source\":\"taken\"}"),
+        ("POST /sync/run", "Idempotency-Key: reused\r\n", ""),
+        ("PUT /sync/schedule", "If-Match: \"x\"\r\n", "{\"interval_sec\":30}"),
         ("POST /sync/run", "Content-Type: text/plain\r\n", "{}"),
         ("PUT /sync/schedule", "", "{\"interval_sec\":86401}"),
         ("POST /sync/run", "", "{\"source\":\"other\"}"),
@@ -149,6 +166,11 @@ async fn every_problem_has_a_golden_file() {
     server.end().await;
     let server = Server::with(Some("secret"), Limits::default()).await;
     keep("GET /sync/status (without its token)", &server.get("/sync/status").await);
+    let viewer = HttpClient { name: "grafana".into(), role: Role::Viewer, proof: Proof::Token(Digest::of(b"one")) };
+    let http = HttpConfig { clients: vec![viewer], ..HttpConfig::on(([127, 0, 0, 1], 0).into()) };
+    server.supervisor.change(|snapshot| configure(snapshot, Some(http)));
+    let reply = server.send("POST /sync/pause", "Authorization: Bearer one\r\n", "").await;
+    keep("POST /sync/pause (of a viewer)", &reply);
     server.end().await;
     let Server { addr, supervisor, stop, tasks, app, .. } = Server::start().await;
     supervisor.stop().await;
@@ -175,7 +197,9 @@ async fn late() -> [Reply; 2] {
             supervisor.stop().await;
             let (commands, _nobody_reads) = mpsc::channel(8);
             let (_state, watch) = watch::channel(Arc::new(snapshot()));
-            let server = InMemory::serve(App { handle: Handle::new(commands, watch), metrics: Metrics::new() });
+            let events = tokio::sync::watch::Sender::new(Log::new());
+            let handle = Handle::new(commands, watch, events.subscribe());
+            let server = InMemory::serve(App { handle, metrics: Metrics::new() });
             let whole = message("POST /sync/run", "", "{}");
             let late_answer = server.exchange(whole.as_bytes(), false).await;
             server.end().await;

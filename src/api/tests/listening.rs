@@ -71,7 +71,7 @@ async fn a_bind_says_that_its_folder_is_missing() {
 #[tokio::test]
 async fn a_taken_port_is_an_error() {
     let server = Server::start().await;
-    let http = HttpConfig { listen: server.addr, token: None };
+    let http = HttpConfig::on(server.addr);
     let error = Listener::tcp(&http).await.expect_err("taken");
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
     server.end().await;

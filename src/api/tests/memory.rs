@@ -9,8 +9,10 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::local::Local;
 use crate::api::serve::{Accept, Limits, accept_loop};
 use crate::api::{App, Peer};
+use crate::config::Role;
 
 /// A connection that is open after this time, which costs none, stays open for ever: the longest wait for a run
 /// is an hour, and there are a hundred requests in one message at the most.
@@ -21,13 +23,14 @@ struct Streams(Mutex<(u64, mpsc::Receiver<DuplexStream>)>);
 
 impl Accept for Streams {
     type Stream = DuplexStream;
+    const MAY_ENCRYPT: bool = false;
 
     async fn next(&self) -> std::io::Result<(Self::Stream, Peer)> {
         let mut streams = self.0.lock().await;
         let Some(stream) = streams.1.recv().await else { std::future::pending().await };
         streams.0 += 1;
-        let tcp = Peer::Tcp { remote: IpAddr::V4(Ipv4Addr::LOCALHOST) };
-        Ok((stream, if streams.0.is_multiple_of(2) { tcp } else { Peer::Unix }))
+        let tcp = Peer::Tcp { remote: IpAddr::V4(Ipv4Addr::LOCALHOST), certificate: None };
+        Ok((stream, if streams.0.is_multiple_of(2) { tcp } else { Peer::Unix(Local::new(0, Role::Operator)) }))
     }
 }
 

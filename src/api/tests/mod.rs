@@ -3,6 +3,7 @@
 mod admittance;
 mod clients;
 mod contract;
+mod events;
 mod fuzz;
 mod goldens;
 mod listening;
@@ -12,4 +13,5 @@ mod orders;
 mod reads;
 mod refusals;
 mod runs;
+mod schedule;
 mod server;

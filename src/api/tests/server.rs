@@ -15,7 +15,7 @@ use super::contract;
 use crate::api::serve::{Limits, serve_within};
 use crate::api::testing::{Supervisor, snapshot};
 use crate::api::{App, Listener};
-use crate::config::{HttpConfig, Secret, SocketConfig};
+use crate::config::{Digest, HttpConfig, SocketConfig};
 use crate::supervisor::Snapshot;
 
 /// Longer than anything here takes; a test that hits it has found a hang.
@@ -38,7 +38,10 @@ impl Server {
 
     pub(super) async fn with(token: Option<&str>, limits: Limits) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let http = HttpConfig { listen: ([127, 0, 0, 1], 0).into(), token: token.map(Secret::new) };
+        let http = HttpConfig {
+            token: token.map(|token| Digest::of(token.as_bytes())),
+            ..HttpConfig::on(([127, 0, 0, 1], 0).into())
+        };
         let mut snapshot = snapshot();
         configure(&mut snapshot, Some(http.clone()));
         let (supervisor, app) = Supervisor::start(snapshot);

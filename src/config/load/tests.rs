@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::{Deletes, LogFormat, Secret};
+use crate::config::{Deletes, Digest, LogFormat, Proof, Role, Secret};
 
 /// A file that loads; tests change parts of it.
 const GOOD: &str = "[[source]]\nname = 'main'\nurl = 'postgres://u@db/pacs'\ntime_zone = 'Asia/Seoul'\n\
@@ -64,10 +64,12 @@ fn the_packaged_file_loads_and_shows_every_key() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/rbac-sync.toml");
     let loaded = load(&path, &Environment::default()).unwrap();
     assert_eq!(loaded.warnings, []);
-    assert_eq!(loaded.config.interval, Duration::from_secs(5));
+    assert_eq!(loaded.config.schedule.plan.interval_sec(), Some(5));
     let text = fs::read_to_string(path).unwrap();
     for key in crate::config::KEYS {
-        let (table, name) = key.path.split_once('.').unwrap();
+        let nested = key.path.starts_with("target.max_deletes.");
+        let split = if nested { key.path.split_once('.') } else { key.path.rsplit_once('.') };
+        let (table, name) = split.unwrap();
         // From the table's header to the next header.
         let header = |line: &&str| line.trim_start_matches(['#', ' ']).starts_with('[');
         let of_table = |line: &&str| line.trim_start_matches(['#', ' ']).trim_matches(['[', ']']) != table;
@@ -93,7 +95,7 @@ fn the_packaged_file_loads_and_shows_every_key() {
 #[test]
 fn defaults_are_filled_in() {
     let config = load_text(GOOD).unwrap().config;
-    assert_eq!(config.interval, Duration::from_secs(5));
+    assert_eq!(config.schedule.plan.interval_sec(), Some(5));
     assert_eq!(config.sources[0].overlap, Duration::from_secs(360));
     assert_eq!(config.target.deletes, Deletes::Tombstone);
     assert_eq!((config.target.max_deletes.rows, config.target.max_deletes.percent), (500, 5.0));
@@ -128,7 +130,7 @@ token_file = 'relative'
 
 [socket]
 path = ''
-mode = '0666'
+mode = '0888'
 
 [history]
 keep = 0
@@ -209,11 +211,11 @@ fn any_value_can_come_from_a_variable() {
         ])
         .unwrap()
         .config;
-    assert_eq!(config.interval, Duration::from_secs(30));
+    assert_eq!(config.schedule.plan.interval_sec(), Some(30));
     assert_eq!(config.sources[0].overlap, Duration::from_secs(600));
     assert_eq!(config.sources[0].endpoint.password, Some(Secret::new("hunter2")));
     assert_eq!((config.target.max_deletes.rows, config.target.max_deletes.percent), (7, 2.5));
-    assert_eq!(config.http.unwrap().token, Some(Secret::new("t0ken")));
+    assert_eq!(config.http.unwrap().token, Some(Digest::of(b"t0ken")));
 }
 
 #[test]
@@ -406,4 +408,82 @@ proptest! {
             let _ = load(&case(text).path, &Environment::default());
         }
     }
+}
+
+#[test]
+fn a_cron_expression_has_a_zone_and_replaces_the_interval() {
+    let zone = "[schedule]\ncron = '*/5 6-22 * * MON-FRI'\ntime_zone = 'Europe/Vienna'\njitter = '20s'\n";
+    let schedule = load_text(&format!("{zone}{GOOD}")).unwrap().config.schedule;
+    let cron = schedule.plan.cron().unwrap();
+    assert_eq!((cron.text(), cron.zone()), ("*/5 6-22 * * MON-FRI", chrono_tz::Europe::Vienna));
+    assert_eq!((schedule.time_zone, schedule.jitter), (chrono_tz::Europe::Vienna, Duration::from_secs(20)));
+    let wrong =
+        errors(&format!("[schedule]\ncron = '*/5 24 * * *'\ntime_zone = 'Europe/Wien'\njitter = '25h'\n{GOOD}"));
+    assert_eq!(wrong.len(), 3, "{wrong:?}");
+    assert!(wrong[0].starts_with("c.toml:2:8: the field of the hour"), "{wrong:?}");
+    assert!(wrong[1].starts_with("c.toml:3:13: not a time zone"), "{wrong:?}");
+}
+
+#[test]
+fn an_interval_and_a_cron_expression_exclude_each_other_unless_one_overrides() {
+    let both = format!("[schedule]\ncron = '0 3 * * *'\ntime_zone = 'UTC'\ninterval = '5s'\n{GOOD}");
+    assert_eq!(
+        errors(&both),
+        ["c.toml:4:12: `interval` (line 4) and `cron` (line 2) exclude each other: keep one of them"]
+    );
+    let plan = |text: &str, variables: &[(&str, &str)]| case(text).load(variables).unwrap().config.schedule.plan;
+    let by_interval = format!("[schedule]\ninterval = '5s'\n{GOOD}");
+    let cron = ("RBAC_SYNC_SCHEDULE_CRON", "0 3 * * *");
+    assert!(plan(&by_interval, &[cron]).cron().is_some());
+    let by_cron = format!("[schedule]\ncron = '0 3 * * *'\n{GOOD}");
+    let interval = ("RBAC_SYNC_SCHEDULE_INTERVAL", "30");
+    assert_eq!(plan(&by_cron, &[interval]).interval_sec(), Some(30));
+    let refused = case(GOOD).load(&[cron, interval]).unwrap_err();
+    assert!(refused[0].contains("exclude each other"), "{refused:?}");
+}
+
+const HASH: &str = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+#[test]
+fn clients_have_a_name_a_role_and_one_proof_each() {
+    let clients = format!("[[http.client]]\nname = 'grafana'\nrole = 'viewer'\ntoken_hash = '{HASH}'\n");
+    let text = format!("{GOOD}[http]\nlisten = '0.0.0.0:80'\n{clients}");
+    let http = load_text(&text).unwrap().config.http.unwrap();
+    assert_eq!(http.clients.len(), 1);
+    assert_eq!((http.clients[0].name.as_str(), http.clients[0].role), ("grafana", Role::Viewer));
+    assert_eq!(http.clients[0].proof, Proof::Token(Digest::of(b"abc")));
+    let promoted = case(&text).load(&[("RBAC_SYNC_HTTP_CLIENT_GRAFANA_ROLE", "operator")]).unwrap().config;
+    assert_eq!(promoted.http.unwrap().clients[0].role, Role::Operator);
+
+    for (wrong, expected) in [
+        (text.replace("viewer", "admin"), "must be one of viewer, operator"),
+        (text.replace("role = 'viewer'\n", ""), "`http.client.role` is missing"),
+        (text.replace(HASH, "hunter2"), "must be sha256: and 64 hexadecimal digits"),
+        (text.replace(&format!("token_hash = '{HASH}'\n"), ""), "a client needs either"),
+        (format!("{text}certificate = '{HASH}'\n"), "a client needs either"),
+        (text.replace("token_hash", "certificate"), "need [http.tls] client_ca"),
+        (format!("{text}{clients}"), "has the same name"),
+        (format!("{text}{}", clients.replace("grafana", "other")), "has the same token"),
+        (text.replace("grafana", "token"), "choose another one"),
+        (text.replace("[[http.client]]", "[http.client]"), "write [[http.client]]"),
+        (text.replace("token_hash", "token_hsah"), "did you mean `token_hash`?"),
+    ] {
+        let problems = load_text(&wrong).unwrap_err().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        assert!(problems.contains(expected), "{expected}: {problems}");
+        assert!(!problems.contains("hunter2"), "{problems}");
+    }
+}
+
+#[test]
+fn a_token_file_may_hold_the_hash_instead() {
+    let case = case(GOOD);
+    let http = |token: &str| case.load(&[("RBAC_SYNC_HTTP_LISTEN", "0.0.0.0:80"), ("RBAC_SYNC_HTTP_TOKEN", token)]);
+    assert_eq!(http(HASH).unwrap().config.http.unwrap().token, Some(Digest::of(b"abc")));
+    assert!(http("sha256:abc").unwrap_err()[0].contains("64 hexadecimal digits"));
+    let short = case.load(&[("RBAC_SYNC_HTTP_LISTEN", "127.0.0.1:80"), ("RBAC_SYNC_HTTP_TOKEN", "hunter2")]).unwrap();
+    assert!(short.warnings[0].message.contains("can be guessed"), "{:?}", short.warnings);
+    assert!(!format!("{:?}", short.warnings).contains("hunter2"));
+    let clear = http("a-token-of-more-than-22-characters").unwrap().warnings;
+    assert!(clear.iter().all(|warning| warning.message.contains("in the clear")) && clear.len() == 1, "{clear:?}");
+    assert!(http("two words").unwrap_err()[0].contains("visible ASCII"));
 }

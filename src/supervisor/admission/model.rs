@@ -58,7 +58,7 @@ impl Model {
     fn ask(&mut self, slots: &mut Slots, number: usize, wish: Wish) -> Result<(), TestCaseError> {
         let mode = if wish.full { Mode::Full } else { Mode::Delta };
         let Wish { dry_run, allow_deletes, .. } = wish;
-        let request = RunRequest { trigger: Trigger::Api, source: None, mode, dry_run, allow_deletes };
+        let request = RunRequest { trigger: Trigger::Api, source: None, mode, dry_run, allow_deletes, key: None };
         let before = slots.waiting().cloned();
         let check = slots.check(&request);
         let answer = slots.admit(&request, &Actor::named(&format!("asker {number}")));

@@ -77,7 +77,7 @@ pub(crate) struct Archive {
     pub(crate) codes: BTreeMap<&'static str, i64>,
     /// Keys of the shared issuers, before 5.26.
     pub(crate) issuers: Vec<i64>,
-    dialect: Dialect,
+    pub(crate) dialect: Dialect,
     clock: NaiveDateTime,
     /// Moves the clock; none: it moves by chance with each tick.
     node: Option<Node>,

@@ -159,24 +159,49 @@ impl Cluster {
         pid.and_then(Pid::from_raw).expect("the server's process")
     }
 
-    /// A copy of a PostgreSQL cluster that follows it, on the same port: to be started when the original is down.
-    /// It can only be read until [`Cluster::promote`].
+    /// A copy that is to take the place of the server, on the same port; to be started when the original is down.
+    /// It can only be read until [`Cluster::promote`]. PostgreSQL's is made of the server at work, MariaDB's of
+    /// the files of one that was stopped.
     pub(crate) fn replica(&self) -> Self {
         let folder = new_folder();
-        let copied = as_server_user(&self.product.programs().join("pg_basebackup"))
-            .args(["-U", "admin", "-p", &self.port.to_string(), "-c", "fast", "-X", "stream", "-R", "-h"])
-            .arg(&self.folder)
-            .arg("-D")
-            .arg(folder.join("data"))
-            .output()
-            .unwrap();
-        assert!(copied.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&copied.stderr));
+        let mut copy = match self.product {
+            Product::Postgres => {
+                let mut copy = as_server_user(&self.product.programs().join("pg_basebackup"));
+                copy.args(["-U", "admin", "-p", &self.port.to_string(), "-c", "fast", "-X", "stream", "-R", "-h"]);
+                copy.arg(&self.folder).arg("-D");
+                copy
+            }
+            Product::Mariadb => {
+                let mut copy = as_server_user(Path::new("cp"));
+                copy.arg("-a").arg(self.folder.join("data"));
+                std::fs::write(folder.join("options"), "--read-only").unwrap();
+                copy
+            }
+        };
+        let copied = copy.arg(folder.join("data")).output().unwrap();
+        assert!(copied.status.success(), "no copy: {}", String::from_utf8_lossy(&copied.stderr));
         Self { product: self.product, folder, port: self.port, guard: Mutex::new(None) }
     }
 
     /// Makes a replica the one that is written to.
     pub(crate) fn promote(&self) {
-        self.admin_sql("SELECT pg_promote()");
+        self.admin_sql(match self.product {
+            Product::Postgres => "SELECT pg_promote()",
+            Product::Mariadb => "SET GLOBAL read_only = 0",
+        });
+    }
+
+    /// More options for MariaDB's server at its next start.
+    pub(crate) fn set_options(&self, options: &str) {
+        std::fs::write(self.folder.join("options"), options).unwrap();
+    }
+
+    /// Moves the files of a database of MariaDB's server, which must be stopped, to another folder.
+    pub(crate) fn move_database(&self, name: &str, folder: &Path) {
+        let (from, to) = (self.folder.join("data").join(name), folder.join(name));
+        let moved = as_server_user(Path::new("mv")).args([&from, &to]).status().unwrap();
+        assert!(moved.success(), "{name} is not moved");
+        std::os::unix::fs::symlink(to, from).unwrap();
     }
 
     /// Makes an empty database.

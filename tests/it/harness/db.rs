@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlRow};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow};
 use sqlx::{AssertSqlSafe, Column, ConnectOptions, Row, TypeInfo, ValueRef, raw_sql};
@@ -42,8 +42,16 @@ impl Db {
         Self::Sqlite(options.connect().await.unwrap())
     }
 
-    /// This session as one of several writers.
-    pub(crate) fn contending(self) -> Self {
+    /// This session as one of several writers, which waits for a lock of another only shortly.
+    pub(crate) async fn contending(mut self) -> Self {
+        let patience = match &self {
+            Self::Postgres(_) => "SET lock_timeout = '300ms'",
+            // Whole seconds are all that it takes.
+            Self::Mariadb(_) => "SET innodb_lock_wait_timeout = 1",
+            Self::Sqlite(_) => "PRAGMA busy_timeout = 300",
+            Self::Contending(..) => return self,
+        };
+        self.run(patience).await;
         Self::Contending(Box::new(self), None)
     }
 
@@ -130,11 +138,15 @@ impl Db {
     }
 }
 
-/// Whether another transaction was in the way: a deadlock, a lock that was not given in time, or a row that
-/// a key points to and that went, or came, meanwhile.
+/// Whether another transaction was in the way: a deadlock, a lock that was not given in time, a row that
+/// was changed since it was read, or one that a key points to and that went, or came, meanwhile.
 fn is_contention(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    code.is_some_and(|code| ["40001", "40P01", "55P03", "23503", "23505"].contains(&code.as_ref()))
+    let Some(error) = error.as_database_error() else { return false };
+    // The states of MariaDB are too coarse.
+    if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
+        return [1020, 1062, 1205, 1213, 1451, 1452].contains(&error.number());
+    }
+    error.code().is_some_and(|code| ["40001", "40P01", "55P03", "23503", "23505"].contains(&code.as_ref()))
 }
 
 /// The protocol of `raw_sql` carries text.

@@ -47,21 +47,27 @@ pub(crate) async fn change_access(archive: &mut Archive, level: &str, count: usi
 
 /// Series that match, with what hangs on them.
 pub(crate) async fn delete_series(archive: &mut Archive, condition: &str) {
-    if archive.shape.table("series_access_control_id").is_some() {
-        let children = "DELETE FROM series_access_control_id WHERE series_fk IN (SELECT pk FROM series WHERE";
-        archive.db.run(&format!("{children} {condition})")).await;
-    }
-    archive.db.run(&format!("DELETE FROM series WHERE {condition}")).await;
+    delete_rows(archive, "series", condition).await;
 }
 
 /// Studies that match, with their series.
 pub(crate) async fn delete_studies(archive: &mut Archive, condition: &str) {
     delete_series(archive, &format!("study_fk IN (SELECT pk FROM study WHERE {condition})")).await;
-    if archive.shape.table("study_access_control_id").is_some() {
-        let children = "DELETE FROM study_access_control_id WHERE study_fk IN (SELECT pk FROM study WHERE";
-        archive.db.run(&format!("{children} {condition})")).await;
+    delete_rows(archive, "study", condition).await;
+}
+
+/// Rows of a level with their access control IDs, by key as the archive does: by condition MariaDB locks
+/// every row that it looks at.
+async fn delete_rows(archive: &mut Archive, level: &str, condition: &str) {
+    let keys = archive.db.numbers(&format!("SELECT pk FROM {level} WHERE {condition}")).await;
+    if keys.is_empty() {
+        return;
     }
-    archive.db.run(&format!("DELETE FROM study WHERE {condition}")).await;
+    let list = list(&keys.into_iter().collect());
+    if archive.shape.table(child_table(level)).is_some() {
+        archive.db.run(&format!("DELETE FROM {} WHERE {level}_fk IN ({list})", child_table(level))).await;
+    }
+    archive.db.run(&format!("DELETE FROM {level} WHERE pk IN ({list})")).await;
 }
 
 /// A patient with all that are merged into it, their identifiers and their studies.

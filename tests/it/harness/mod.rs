@@ -16,5 +16,25 @@ pub(crate) mod random;
 pub(crate) mod shape;
 pub(crate) mod site;
 pub(crate) mod store;
+pub(crate) mod stream;
 pub(crate) mod wait;
 pub(crate) mod writers;
+
+/// Tests that run on each server at the same time: functions that take the dialect of source and target.
+macro_rules! on_both_servers {
+    ($($name:ident),+ $(,)?) => {
+        mod on_postgres {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name($crate::harness::shape::Dialect::Postgres).await;
+            })+
+        }
+        mod on_mariadb {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name($crate::harness::shape::Dialect::Mariadb).await;
+            })+
+        }
+    };
+}
+pub(crate) use on_both_servers;

@@ -33,11 +33,11 @@ stop=QUIT
             Self::Mariadb => {
                 r#"
 stop=KILL
-"$1/mariadbd" --no-defaults --datadir="$2/data" --port="$3" --bind-address=127.0.0.1 --socket="$2/socket" \
+"$1/mariadbd" --no-defaults --datadir="$2/data" --tmpdir="$2" --port="$3" --bind-address=127.0.0.1 --socket="$2/socket" \
     --pid-file="$2/pid" --skip-name-resolve --skip-log-bin --performance-schema=OFF --max-connections=200 \
     --innodb-flush-log-at-trx-commit=2 --innodb-flush-method=nosync --sync-frm=OFF --innodb-doublewrite=OFF --innodb-buffer-pool-size=64M \
     --innodb-log-file-size=64M --character-set-server=utf8mb4 --collation-server=utf8mb4_general_ci \
-    </dev/null >>"$2/log" 2>&1 &"#
+    $(cat "$2/options" 2>/dev/null) </dev/null >>"$2/log" 2>&1 &"#
             }
         }
     }
@@ -55,6 +55,8 @@ stop=KILL
                 let mut command = as_server_user(Path::new("mariadb-install-db"));
                 command.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
                 command.arg(format!("--datadir={}", folder.join("data").display()));
+                // A server that starts clears the temporary files of all others from the folder for them.
+                command.arg(format!("--tmpdir={}", folder.display()));
                 command
             }
         };

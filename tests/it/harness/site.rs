@@ -167,6 +167,12 @@ impl Site {
         self.target_cluster = cluster;
     }
 
+    /// The RBAC database is a file, and there.
+    pub(crate) fn target_in(&mut self, folder: &Path) {
+        self.target = Place::File(folder.join("rbac.db"));
+        self.configure();
+    }
+
     /// A new session in the RBAC database, as its administrator.
     pub(crate) async fn target(&self) -> Db {
         match &self.target {
@@ -216,7 +222,7 @@ impl Site {
 
     pub(crate) async fn assert_in_step(&mut self, when: &str) {
         if let Err(text) = self.verdict().await {
-            panic!("{when} ({}): {text}", self.archive.shape.name);
+            panic!("{when} ({} in {:?}): {text}", self.archive.shape.name, self.archive.dialect);
         }
     }
 }

@@ -1,0 +1,31 @@
+//! The record of who changed what.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn every_change_beside_runs_is_noted_with_its_actor_and_nothing_else_is() {
+    let fake = Fake::new();
+    let supervisor = started(&fake, config());
+    let ops = supervisor.handle.by(Actor::uid(1000), Via::Socket);
+    ops.resume().await.expect("allowed, and changes nothing");
+    ops.pause(PauseRequest { reason: Some("move".into()), duration: None }).await.unwrap();
+    ops.resume().await.unwrap();
+    ops.set_schedule(set(SECOND * 30)).await.unwrap();
+    ops.set_schedule(set(SECOND * 30)).await.unwrap();
+    assert_eq!(ops.cancel().await, Err(Denied::NothingToCancel));
+    ops.run(request(Mode::Delta)).await.unwrap();
+    ops.run(RunRequest { allow_deletes: true, ..request(Mode::Full) }).await.ok();
+    fake.change(|state| state.file = Ok(file("other", Config { history_keep: 7, ..config() })));
+    supervisor.handle.by(Actor::file(), Via::File).reload(ReloadTrigger::File).await.unwrap();
+    supervisor.handle.by(Actor::signal(), Via::Signal).reload(ReloadTrigger::Signal).await.unwrap();
+    fake.until(|state| state.noted.iter().any(|change| change.action == "reload")).await;
+    let noted = fake.see(|state| state.noted.clone());
+    let words: Vec<_> =
+        noted.iter().map(|change| format!("{} {} {}", change.actor, change.via, change.action)).collect();
+    let without_run: Vec<_> = words.iter().map(String::as_str).filter(|words| !words.ends_with("run")).collect();
+    let by = "uid 1000 socket";
+    let expected = [&format!("{by} pause"), &format!("{by} resume"), &format!("{by} schedule"), "file file reload"];
+    assert_eq!(without_run, expected);
+    let shown = supervisor.handle.snapshot().changes.clone();
+    assert_eq!(shown.iter().map(|change| change.change_id).max(), noted.iter().map(|change| change.change_id).max());
+}
