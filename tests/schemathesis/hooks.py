@@ -1,5 +1,6 @@
 """Valid values of the formats that the OpenAPI document has of its own."""
 
+import re
 import uuid
 
 import schemathesis
@@ -14,5 +15,12 @@ schemathesis.openapi.format("time-zone", strategies.sampled_from(["UTC", "Asia/S
 schemathesis.openapi.format("log-filter", strategies.sampled_from(["info", "warn", "info,rbac_sync::api=debug"]))
 # The tag of the schedule is not known beforehand.
 schemathesis.openapi.format("if-match", strategies.just("*"))
-# A key is that of one request only.
-schemathesis.openapi.format("idempotency-key", strategies.builds(lambda: str(uuid.uuid4())))
+schemathesis.openapi.format("idempotency-key", strategies.uuids(version=4).map(str))
+
+
+@schemathesis.hook
+def before_call(context, case, kwargs):
+    """A key is that of one request only, and one value is tried with many bodies: a right key is made new."""
+    key = case.headers and case.headers.get("Idempotency-Key")
+    if isinstance(key, str) and re.fullmatch(r'"[!#-\[\]-~]{1,128}"|[!#-\[\]-~]{1,128}', key):
+        case.headers["Idempotency-Key"] = str(uuid.uuid4())
