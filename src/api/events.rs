@@ -20,6 +20,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::guests::Served;
 use super::problem::{Kind, Problem};
 use super::router::{Front, Reply};
 use crate::supervisor::{Follower, Happened};
@@ -39,14 +40,14 @@ pub(super) type Body = Either<Full<Bytes>, Stream>;
 pub(super) type Stream = StreamBody<BoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
 
 /// Opens a stream.
-pub(super) fn open(front: &Front, head: &Parts) -> Result<Reply, Problem> {
+pub(super) fn open(front: &Front, head: &Parts, served: Served) -> Result<Reply, Problem> {
     let slot = front.streams.clone().try_acquire_owned();
     let slot = slot.map_err(|_| Problem::new(Kind::Busy, "too many clients follow the events; try again later"))?;
     // A browser sends UTF-8; what is no text is no ID of ours.
     let after = head.headers.get("last-event-id").map(|value| value.to_str().unwrap_or_default());
     let follower = front.app.handle.follow(after.filter(|id| !id.is_empty()));
-    let source =
-        Source { follower, stop: front.stop.clone(), until: Instant::now() + LIFE, greeted: false, _slot: slot };
+    let (stop, until) = (front.stop.clone(), Instant::now() + LIFE);
+    let source = Source { follower, stop, until, greeted: false, _slot: slot, _served: Some(served) };
     let frames = stream::unfold(source, |mut source| async move {
         let text = source.next().await?;
         Some((Ok(Frame::data(Bytes::from(text))), source))
@@ -67,6 +68,8 @@ struct Source {
     until: Instant,
     greeted: bool,
     _slot: OwnedSemaphorePermit,
+    /// A full listener does not part with it.
+    _served: Option<Served>,
 }
 
 impl Source {
@@ -107,7 +110,7 @@ mod tests {
         let slot = std::sync::Arc::new(Semaphore::new(1)).try_acquire_owned().expect("free");
         let until = Instant::now() + LIFE;
         let follower = supervisor_side.handle.follow(after);
-        Source { follower, stop: stop.clone(), until, greeted: false, _slot: slot }
+        Source { follower, stop: stop.clone(), until, greeted: false, _slot: slot, _served: None }
     }
 
     #[test]

@@ -260,6 +260,10 @@ pub(super) async fn reload(call: &Call<'_>) -> Answer {
     Err(Problem::new(Kind::ConfigurationRefused, detail).with(json!(outcome)))
 }
 
+pub(super) fn openapi() -> Answer {
+    Ok(reply(StatusCode::OK, "application/json", super::openapi::document()))
+}
+
 async fn ask<T>(command: impl Future<Output = Result<T, Denied>>) -> Result<T, Problem> {
     let answer = tokio::time::timeout(COMMAND_TIME, command).await;
     answer
@@ -272,8 +276,8 @@ fn json_reply(status: StatusCode, body: &impl Serialize) -> Reply {
     reply(status, "application/json", text + "\n")
 }
 
-fn reply(status: StatusCode, content_type: &'static str, text: String) -> Reply {
-    let mut reply = Response::new(Either::Left(Full::new(Bytes::from(text))));
+fn reply(status: StatusCode, content_type: &'static str, text: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(Either::Left(Full::new(text.into())));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     reply

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderMap};
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -39,7 +40,7 @@ const KEY_LIMIT: usize = 128;
 const REASON_LIMIT: usize = 500;
 
 /// Reads the whole body.
-pub(super) async fn body(headers: &HeaderMap, body: Incoming) -> Result<Bytes, Problem> {
+pub(super) async fn body(headers: &HeaderMap, body: &mut Incoming) -> Result<Bytes, Problem> {
     let too_large = || Problem::new(Kind::BodyTooLarge, format!("a body has at most {BODY_LIMIT} bytes"));
     if body.size_hint().lower() > BODY_LIMIT as u64 {
         return Err(too_large());
@@ -95,7 +96,7 @@ pub(super) fn schedule(body: &[u8], zone: chrono_tz::Tz) -> Result<Plan, Problem
     };
     match (fields.get("interval_sec"), fields.text("cron")?) {
         (Some(value), None) => {
-            let seconds = value.as_u64().filter(|seconds| (1..=INTERVAL_LIMIT).contains(seconds));
+            let seconds = whole(value).filter(|seconds| (1..=INTERVAL_LIMIT).contains(seconds));
             let seconds =
                 seconds.ok_or_else(|| out_of_range("interval_sec is a whole number of seconds from 1 to 86400"))?;
             Ok(Plan::Interval(Duration::from_secs(seconds)))
@@ -178,6 +179,15 @@ pub fn duration(text: &str) -> Option<Duration> {
     }
 }
 
+/// A whole number however it is written: to JSON `30`, `30.0` and `3e1` are the same.
+fn whole(value: &Value) -> Option<u64> {
+    /// Up to here every whole number is one that a float can hold.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    value
+        .as_u64()
+        .or_else(|| value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=EXACT).contains(n)).map(|n| n as u64))
+}
+
 fn out_of_range(detail: &str) -> Problem {
     Problem::new(Kind::OutOfRange, detail)
 }
@@ -218,7 +228,7 @@ impl Fields {
         match self.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => duration(text).map(Some).ok_or_else(bad),
-            Some(value) => value.as_u64().map(Duration::from_secs).map(Some).ok_or_else(bad),
+            Some(value) => whole(value).map(Duration::from_secs).map(Some).ok_or_else(bad),
         }
     }
 
@@ -247,14 +257,15 @@ impl<'a> Query<'a> {
         Ok(Self(values))
     }
 
-    fn get(&self, name: &str) -> Option<&'a str> {
-        self.0.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+    /// The value as the client meant it.
+    fn get(&self, name: &str) -> Option<String> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, text)| decoded(text))
     }
 
     /// `wait=30s`.
     pub(super) fn wait(&self) -> Result<Option<Duration>, Problem> {
         let Some(text) = self.get("wait") else { return Ok(None) };
-        let time = duration(text).ok_or_else(|| Problem::new(Kind::Malformed, "wait is a time such as 30s"))?;
+        let time = duration(&text).ok_or_else(|| Problem::new(Kind::Malformed, "wait is a time such as 30s"))?;
         Ok(Some(time.min(WAIT_LIMIT)))
     }
 
@@ -268,9 +279,14 @@ impl<'a> Query<'a> {
     /// `before=RUN_ID`.
     pub(super) fn before(&self) -> Result<Option<Uuid>, Problem> {
         let Some(text) = self.get("before") else { return Ok(None) };
-        let id = Uuid::try_parse(text).map_err(|_| Problem::new(Kind::Malformed, "before is the ID of a run"))?;
+        let id = Uuid::try_parse(&text).map_err(|_| Problem::new(Kind::Malformed, "before is the ID of a run"))?;
         Ok(Some(id))
     }
+}
+
+/// A value of a query as the client meant it: forms send a blank as `+`, others as `%20`.
+fn decoded(text: &str) -> String {
+    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -320,7 +336,8 @@ mod tests {
 
     #[test]
     fn refuses_an_interval_out_of_range() {
-        for value in ["0", "-1", "\"30\"", "1.5", "30.0", "86401", "1e3", "true", "[]", "99999999999999999999"] {
+        for value in ["0", "-1", "\"30\"", "1.5", "86401", "1e5", "1e300", "-0.0", "true", "[]", "99999999999999999999"]
+        {
             let body = format!("{{\"interval_sec\":{value}}}");
             assert_eq!(kind(schedule(body.as_bytes(), chrono_tz::UTC)), Kind::OutOfRange, "{value}");
         }
@@ -329,6 +346,8 @@ mod tests {
             let plan = schedule(body.as_bytes(), chrono_tz::UTC).expect("in range");
             assert_eq!(plan, Plan::Interval(Duration::from_secs(seconds)));
         }
+        let whole = schedule(b"{\"interval_sec\":30.0}", chrono_tz::UTC).expect("whole");
+        assert_eq!(whole, Plan::Interval(Duration::from_secs(30)));
     }
 
     #[test]
@@ -404,13 +423,16 @@ mod tests {
         let wait = |text| Query::parse(Some(text), &["wait"]).and_then(|query| query.wait());
         assert_eq!(wait("wait=30s").expect("valid"), Some(Duration::from_secs(30)));
         assert_eq!(wait("wait=5h").expect("capped"), Some(WAIT_LIMIT));
+        for text in ["wait=1m+30s", "wait=1m%2030s", "wait=%39%30"] {
+            assert_eq!(wait(text).expect("encoded"), Some(Duration::from_secs(90)), "{text}");
+        }
         for text in ["wait=x", "wait", "wait=1s&wait=2s", "limit=2", "wait=30s&x=1"] {
             assert_eq!(kind(wait(text)), Kind::Malformed, "{text}");
         }
         let limit = |text| Query::parse(Some(text), &["limit", "before"]).and_then(|query| query.limit());
         assert_eq!(limit("").expect("default"), 20);
         assert_eq!(limit("limit=1000").expect("highest"), 1000);
-        for text in ["limit=0", "limit=1001", "limit=-1", "limit=%32", "limit=5&limit=5"] {
+        for text in ["limit=0", "limit=1001", "limit=-1", "limit=%ff", "limit=%3", "limit=5&limit=5"] {
             assert_eq!(kind(limit(text)), Kind::Malformed, "{text}");
         }
         let before = |text| Query::parse(Some(text), &["limit", "before"]).and_then(|query| query.before());

@@ -61,6 +61,33 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 23] = [
+        Self::Malformed,
+        Self::Unauthorized,
+        Self::InsufficientRole,
+        Self::Forbidden,
+        Self::ForeignHost,
+        Self::ForeignOrigin,
+        Self::NotFound,
+        Self::UnknownRun,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::NothingToCancel,
+        Self::QueueTaken,
+        Self::PreconditionFailed,
+        Self::BodyTooLarge,
+        Self::UnsupportedMediaType,
+        Self::OutOfRange,
+        Self::UnknownSource,
+        Self::KeyReused,
+        Self::ConfigurationRefused,
+        Self::Busy,
+        Self::Stopping,
+        Self::Standby,
+        Self::Timeout,
+    ];
+
     fn parts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::Malformed => (StatusCode::BAD_REQUEST, "malformed", "The request cannot be understood"),
@@ -103,6 +130,12 @@ impl Kind {
     #[must_use]
     pub fn status(self) -> StatusCode {
         self.parts().0
+    }
+
+    /// The `type` in the reply.
+    #[must_use]
+    pub fn urn(self) -> String {
+        format!("urn:rbac-sync:problem:{}", self.name())
     }
 
     /// The last part of `type`, also the label of the metric that counts refusals.
@@ -149,9 +182,9 @@ impl Problem {
     /// The reply.
     #[must_use]
     pub(super) fn reply(self) -> Reply {
-        let (status, name, title) = self.kind.parts();
+        let (status, _, title) = self.kind.parts();
         let mut body = self.extensions;
-        body.insert("type".into(), json!(format!("urn:rbac-sync:problem:{name}")));
+        body.insert("type".into(), json!(self.kind.urn()));
         body.insert("title".into(), json!(title));
         body.insert("status".into(), json!(status.as_u16()));
         body.insert("detail".into(), json!(self.detail));

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use hyper::body::Incoming;
-use hyper::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CACHE_CONTROL, CONNECTION, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 use tokio::sync::Semaphore;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::access::Identity;
 use super::denials::Denials;
 use super::events::{self, Body};
+use super::guests::Guest;
 use super::handlers::{self, Call};
 use super::input::{self, Query};
 use super::problem::{Kind, Problem};
@@ -57,6 +58,7 @@ pub(super) enum Route<'a> {
     Config,
     Reload,
     LogLevel,
+    Openapi,
 }
 
 impl<'a> Route<'a> {
@@ -82,6 +84,7 @@ impl<'a> Route<'a> {
             (Some("config"), None, ..) => Self::Config,
             (Some("config"), Some("reload"), None, _) => Self::Reload,
             (Some("log"), Some("level"), None, _) => Self::LogLevel,
+            (Some("openapi.json"), None, ..) => Self::Openapi,
             _ => return None,
         })
     }
@@ -106,8 +109,32 @@ impl<'a> Route<'a> {
             Self::Config => "/config",
             Self::Reload => "/config/reload",
             Self::LogLevel => "/log/level",
+            Self::Openapi => "/openapi.json",
         }
     }
+
+    /// All of them.
+    #[cfg(test)]
+    pub(super) const ALL: [Route<'static>; 18] = [
+        Route::Status,
+        Route::Run,
+        Route::RunById("{id}"),
+        Route::Cancel,
+        Route::Schedule,
+        Route::Pause,
+        Route::Resume,
+        Route::History,
+        Route::Audit,
+        Route::Events,
+        Route::Health,
+        Route::Live,
+        Route::Ready,
+        Route::Metrics,
+        Route::Config,
+        Route::Reload,
+        Route::LogLevel,
+        Route::Openapi,
+    ];
 
     /// The value of `Allow`.
     pub(super) fn allow(self) -> &'static str {
@@ -119,7 +146,7 @@ impl<'a> Route<'a> {
     }
 
     /// The query keys that the route takes.
-    fn query_keys(self) -> &'static [&'static str] {
+    pub(super) fn query_keys(self) -> &'static [&'static str] {
         match self {
             Self::Run | Self::RunById(_) => &["wait"],
             Self::History => &["limit", "before"],
@@ -130,16 +157,16 @@ impl<'a> Route<'a> {
 }
 
 /// Answers one request and counts it.
-pub(super) async fn answer(front: Front, peer: Peer, request: Request<Incoming>) -> Reply {
+pub(super) async fn answer(front: Front, guest: Arc<Guest>, peer: Peer, request: Request<Incoming>) -> Reply {
     let started = Instant::now();
-    let (head, body) = request.into_parts();
+    let (head, mut body) = request.into_parts();
     let route = Route::of(head.uri.path());
     let pattern = route.map_or("unknown", Route::pattern);
     let snapshot = front.app.handle.snapshot();
     let sender = guard::check(&head, peer, snapshot.config.http.as_ref(), route == Some(Route::Live));
     let actor = sender.as_ref().ok().map(|identity| identity.actor.clone());
     let answered = match sender {
-        Ok(identity) => dispatch(&front, peer, &identity, &snapshot, route, &head, body).await,
+        Ok(identity) => dispatch(&front, &guest, peer, &identity, &snapshot, route, (&head, &mut body)).await,
         Err(problem) => Err(problem),
     };
     let mut reply = answered.unwrap_or_else(|problem| {
@@ -153,6 +180,11 @@ pub(super) async fn answer(front: Front, peer: Peer, request: Request<Incoming>)
     });
     reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if !body.is_end_stream() {
+        // What nobody has read stands before the next request. Without this the connection would stay open
+        // and unread for ever.
+        reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     let (listener, code) = (peer.listener(), reply.status().as_u16());
     front.app.metrics.api_request(listener, pattern, code);
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -162,12 +194,12 @@ pub(super) async fn answer(front: Front, peer: Peer, request: Request<Incoming>)
 
 async fn dispatch(
     front: &Front,
+    guest: &Arc<Guest>,
     peer: Peer,
     sender: &Identity,
     snapshot: &Snapshot,
     route: Option<Route<'_>>,
-    head: &Parts,
-    body: Incoming,
+    (head, body): (&Parts, &mut Incoming),
 ) -> Result<Reply, Problem> {
     let route = route.ok_or_else(|| Problem::new(Kind::NotFound, "there is no such route"))?;
     let method = if head.method == Method::HEAD { &Method::GET } else { &head.method };
@@ -180,6 +212,8 @@ async fn dispatch(
     }
     let query = Query::parse(head.uri.query(), route.query_keys())?;
     let body = if method == Method::GET { Bytes::new() } else { input::body(&head.headers, body).await? };
+    // Until the answer is there, or the stream of events ends.
+    let served = guest.served();
     let call = Call { front, peer, actor: &sender.actor, head, snapshot, query, body };
     match (route, method.as_str()) {
         (Route::Status, _) => handlers::status(&call),
@@ -193,7 +227,7 @@ async fn dispatch(
         (Route::Resume, _) => handlers::resume(&call).await,
         (Route::History, _) => handlers::history(&call),
         (Route::Audit, _) => handlers::audit(&call),
-        (Route::Events, _) => events::open(front, head),
+        (Route::Events, _) => events::open(front, head, served),
         (Route::Health, _) => handlers::health(&call),
         (Route::Live, _) => handlers::live(&call),
         (Route::Ready, _) => handlers::ready(&call),
@@ -203,6 +237,7 @@ async fn dispatch(
         (Route::LogLevel, "PUT") => handlers::set_log_level(&call).await,
         (Route::LogLevel, "DELETE") => handlers::reset_log_level(&call).await,
         (Route::LogLevel, _) => handlers::log_level(&call),
+        (Route::Openapi, _) => handlers::openapi(),
     }
 }
 
@@ -225,28 +260,14 @@ mod tests {
 
     #[test]
     fn a_pattern_is_the_path_of_its_route() {
-        for pattern in [
-            "/sync/run",
-            "/sync/cancel",
-            "/sync/schedule",
-            "/sync/pause",
-            "/sync/resume",
-            "/sync/history",
-            "/sync/audit",
-        ] {
-            assert_eq!(Route::of(pattern).map(Route::pattern), Some(pattern));
+        for route in Route::ALL {
+            assert_eq!(Route::of(route.pattern()), Some(route));
         }
-        for pattern in [
-            "/events",
-            "/health",
-            "/health/live",
-            "/health/ready",
-            "/metrics",
-            "/config",
-            "/config/reload",
-            "/log/level",
-        ] {
-            assert_eq!(Route::of(pattern).map(Route::pattern), Some(pattern));
-        }
+    }
+
+    #[test]
+    fn the_list_of_all_routes_has_each_pattern() {
+        let source = include_str!("router.rs").split("mod tests").next().expect("the code before the tests");
+        assert_eq!(Route::ALL.len(), source.matches("=> \"/").count());
     }
 }

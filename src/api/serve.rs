@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::guests::{Guest, Guests};
 use super::listen::{Bound, Listener};
 use super::local::Door;
 use super::router::{self, Front};
@@ -27,7 +28,7 @@ use super::{App, Peer, tls};
 /// What a listener allows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Connections at a time; past it new ones are closed.
+    /// Connections at a time; past it an idle one makes room for a new one, or the new one is closed.
     pub(super) connections: usize,
     /// Requests at a time that wait for a run.
     pub(super) waits: usize,
@@ -76,7 +77,7 @@ pub(super) async fn serve_within(listener: Listener, app: App, stop: Cancellatio
 }
 
 /// A listener of either kind.
-trait Accept {
+pub(super) trait Accept {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
     /// Whether `[http.tls]` is for it.
     const MAY_ENCRYPT: bool;
@@ -109,8 +110,9 @@ impl Accept for (UnixListener, Door) {
     }
 }
 
-async fn accept_loop<L: Accept>(listener: L, app: App, stop: CancellationToken, limits: Limits) {
+pub(super) async fn accept_loop<L: Accept>(listener: L, app: App, stop: CancellationToken, limits: Limits) {
     let slots = Arc::new(Semaphore::new(limits.connections));
+    let guests = Arc::new(Guests::default());
     let places = Arc::new(Semaphore::new(tls::HANDSHAKES));
     let front = Front {
         app,
@@ -131,21 +133,35 @@ async fn accept_loop<L: Accept>(listener: L, app: App, stop: CancellationToken, 
         match accepted {
             Ok((stream, peer)) => {
                 failing = false;
-                match slots.clone().try_acquire_owned() {
-                    Ok(slot) => {
-                        let server = L::MAY_ENCRYPT.then(|| encryption(&front.app)).flatten();
-                        let (front, watcher, places) = (front.clone(), graceful.watcher(), places.clone());
-                        connections.spawn(async move {
-                            let _slot = slot;
-                            let stream = WriteStall::new(stream, limits.write);
-                            match server {
-                                None => converse(stream, peer, front, limits, watcher).await,
-                                Some(server) => encrypted(stream, peer, front, limits, watcher, server, &places).await,
-                            }
-                        });
-                    }
-                    Err(_) => front.app.metrics.api_denied("connections"),
+                let slot = slots.clone().try_acquire_owned().ok();
+                if slot.is_none() && !guests.make_room() {
+                    front.app.metrics.api_denied("connections");
+                    continue;
                 }
+                let (guest, metrics, slots) = (guests.enter(), front.app.metrics.clone(), slots.clone());
+                let server = L::MAY_ENCRYPT.then(|| encryption(&front.app)).flatten();
+                let handshake = server.map(|server| (server, places.clone()));
+                let (front, watcher) = (front.clone(), graceful.watcher());
+                let staying = guest.clone();
+                let conversation = async move {
+                    // The one that makes room is about to end.
+                    let _slot = match slot {
+                        Some(slot) => Ok(slot),
+                        None => slots.acquire_owned().await,
+                    };
+                    let stream = WriteStall::new(stream, limits.write);
+                    match handshake {
+                        None => converse(stream, peer, front, staying, limits, watcher).await,
+                        Some(handshake) => encrypted(stream, peer, front, staying, limits, watcher, handshake).await,
+                    }
+                };
+                connections.spawn(async move {
+                    // Also in the middle of a handshake: who has not finished one has asked for nothing yet.
+                    tokio::select! {
+                        () = guest.asked_to_leave() => metrics.api_denied("evicted"),
+                        () = conversation => {}
+                    }
+                });
             }
             Err(error) => {
                 if !failing {
@@ -174,22 +190,22 @@ async fn encrypted<S>(
     stream: S,
     peer: Peer,
     front: Front,
+    guest: Arc<Guest>,
     limits: Limits,
     watcher: Watcher,
-    server: Arc<ServerConfig>,
-    places: &Semaphore,
+    (server, places): (Arc<ServerConfig>, Arc<Semaphore>),
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let handshake = tokio::select! {
-        handshake = tls::handshake(stream, server, places) => handshake,
+        handshake = tls::handshake(stream, server, &places) => handshake,
         () = front.stop.cancelled() => return,
     };
     match (handshake, peer) {
         (Ok((stream, certificate)), Peer::Tcp { remote, .. }) => {
-            converse(stream, Peer::Tcp { remote, certificate }, front, limits, watcher).await;
+            converse(stream, Peer::Tcp { remote, certificate }, front, guest, limits, watcher).await;
         }
-        (Ok((stream, _)), peer) => converse(stream, peer, front, limits, watcher).await,
+        (Ok((stream, _)), peer) => converse(stream, peer, front, guest, limits, watcher).await,
         (Err(error), _) => {
             front.app.metrics.api_denied("tls");
             tracing::debug!(listener = peer.listener(), %error, "no TLS handshake");
@@ -198,13 +214,13 @@ async fn encrypted<S>(
 }
 
 /// One connection from its first request to its end.
-async fn converse<S>(stream: S, peer: Peer, front: Front, limits: Limits, watcher: Watcher)
+async fn converse<S>(stream: S, peer: Peer, front: Front, guest: Arc<Guest>, limits: Limits, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let metrics = front.app.metrics.clone();
     let service = service_fn(move |request| {
-        let answer = router::answer(front.clone(), peer, request);
+        let answer = router::answer(front.clone(), guest.clone(), peer, request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let connection = http1::Builder::new()

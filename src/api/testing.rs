@@ -139,8 +139,8 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Starts it. It obeys: runs are queued until [`Supervisor::finish`], sources named `busy` and
-    /// `taken` are denied, a reload is refused while a pause is in effect.
+    /// Starts it. It obeys: runs are queued until [`Supervisor::finish`], sources named `busy`,
+    /// `taken` and `standby` and the key `reused` are denied, a reload is refused while a pause is in effect.
     pub(crate) fn start(snapshot: Snapshot) -> (Self, App) {
         let (state, watch) = watch::channel(Arc::new(snapshot));
         let (commands, mut queue) = mpsc::channel::<Order>(8);
@@ -226,9 +226,11 @@ fn obey(state: &watch::Sender<Arc<Snapshot>>, command: Command) {
     match command {
         Command::Run(request, reply) => {
             let denied = match request.source.as_ref().map(SourceName::as_str) {
+                _ if request.key.as_deref() == Some("reused") => Some(Denied::KeyReused),
                 None | Some("main") => None,
                 Some("busy") => Some(Denied::Busy),
                 Some("taken") => Some(Denied::QueueTaken),
+                Some("standby") => Some(Denied::Standby("daemon on host a".into())),
                 Some(other) => Some(Denied::UnknownSource(other.into())),
             };
             let config = state.borrow().config.clone();

@@ -110,9 +110,10 @@ impl Slots {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
+mod model;
 
+#[cfg(test)]
+mod tests {
     use super::*;
 
     fn request(mode: Mode, dry_run: bool, allow_deletes: bool) -> RunRequest {
@@ -145,78 +146,5 @@ mod tests {
         slots.admit(&request(Mode::Delta, true, false), &Actor::daemon()).unwrap();
         assert_eq!(slots.admit(&request(Mode::Delta, false, false), &Actor::daemon()), Err(Denied::QueueTaken));
         assert_eq!(slots.admit(&request(Mode::Delta, true, true), &Actor::daemon()), Err(Denied::QueueTaken));
-    }
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Ask { full: bool, dry_run: bool, allow_deletes: bool },
-        Due,
-        Start,
-        End,
-        Withdraw,
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            4 => any::<(bool, bool, bool)>()
-                .prop_map(|(full, dry_run, allow_deletes)| Step::Ask { full, dry_run, allow_deletes }),
-            2 => Just(Step::Due),
-            2 => Just(Step::Start),
-            2 => Just(Step::End),
-            1 => Just(Step::Withdraw),
-        ]
-    }
-
-    proptest! {
-        /// Whatever happens in whatever order: a run starts only when none is under way, only once, and
-        /// with options that do what each of its requests asked; no admitted run is lost.
-        #[test]
-        fn every_admitted_request_is_served_by_one_run_that_does_what_it_asked(
-            steps in prop::collection::vec(step(), 1..80)
-        ) {
-            let mut slots = Slots::default();
-            let mut promised: Vec<(Uuid, RunRequest)> = Vec::new();
-            let mut seen: Vec<Uuid> = Vec::new();
-            let mut running = None;
-            for step in steps {
-                let started = match step {
-                    Step::Ask { full, dry_run, allow_deletes } => {
-                        let request = request(if full { Mode::Full } else { Mode::Delta }, dry_run, allow_deletes);
-                        let before = slots.waiting().cloned();
-                        match slots.admit(&request, &Actor::daemon()) {
-                            Ok(run) => promised.push((run, request)),
-                            Err(_) => prop_assert_eq!(slots.waiting(), before.as_ref(), "a denial changes nothing"),
-                        }
-                        None
-                    }
-                    Step::Due => slots.start_scheduled(Ticket::scheduled(Trigger::Schedule)),
-                    Step::Start => slots.start_waiting(),
-                    Step::End => {
-                        prop_assert_eq!(slots.end().map(|t| t.run_id), running.take());
-                        None
-                    }
-                    Step::Withdraw => {
-                        if let Some(ticket) = slots.withdraw() {
-                            promised.retain(|(run, _)| *run != ticket.run_id);
-                        }
-                        None
-                    }
-                };
-                if let Some(ticket) = started {
-                    prop_assert!(running.is_none(), "one at a time");
-                    prop_assert!(!seen.contains(&ticket.run_id), "a run starts once");
-                    for (_, request) in promised.iter().filter(|(run, _)| *run == ticket.run_id) {
-                        prop_assert!(ticket.mode == Mode::Full || request.mode == Mode::Delta);
-                        prop_assert_eq!(ticket.dry_run, request.dry_run);
-                        prop_assert_eq!(ticket.allow_deletes, request.allow_deletes);
-                    }
-                    seen.push(ticket.run_id);
-                    running = Some(ticket.run_id);
-                }
-            }
-            slots.end();
-            seen.extend(slots.start_waiting().map(|ticket| ticket.run_id));
-            prop_assert!(promised.iter().all(|(run, _)| seen.contains(run)), "no admitted run is lost");
-        }
     }
 }

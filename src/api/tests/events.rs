@@ -1,8 +1,19 @@
 //! `GET /events`, pages of the history, and keys of requests.
 
-use super::*;
-use crate::api::testing::record;
-use crate::supervisor::{Event, GapReason};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::contract::{DOCUMENT, validator};
+use super::server::{CAP, Server, read_all};
+use crate::api::serve::Limits;
+use crate::api::testing::{at, config, id, record, reloaded};
+use crate::history::Actor;
+use crate::schedule::Pause;
+use crate::supervisor::{Event, GapReason, Happened, Origin, Progress, ReloadTrigger, Schedule, Speeds};
 
 /// A client that follows the events.
 struct Reader<S> {
@@ -177,5 +188,64 @@ async fn a_key_that_is_none_starts_no_run() {
     assert!(server.app.handle.snapshot().open_runs.is_empty());
     let reply = server.send("POST /sync/run", "Idempotency-Key: \"a-1\"\r\n", "").await;
     assert_eq!(reply.status, 202, "{reply:?}");
+    server.end().await;
+}
+
+/// One of each, in the order of the document.
+fn all_events() -> Vec<Event> {
+    let pause = Pause { reason: None, actor: Some(Actor::named("uid 1000")), since: at(1), until: Some(at(2)) };
+    let levels = Speeds::default();
+    let progress = Progress { run_id: id(1), source: "main".into(), processed: 5, rows_per_sec: 2.5, levels };
+    let accepted = reloaded(ReloadTrigger::Signal, true, Vec::new());
+    let refused = reloaded(ReloadTrigger::File, false, vec!["rbac-sync.toml:3:1: wrong".into()]);
+    vec![
+        Event::RunStarted(record(1).into()),
+        Event::RunProgress(progress),
+        Event::RunFinished(record(1).into()),
+        Event::Paused(pause),
+        Event::Resumed,
+        Event::ScheduleChanged(Schedule::new(&config().schedule.plan, Origin::Api)),
+        Event::Reloaded(accepted),
+        Event::ReloadRefused(refused),
+        Event::Standby { served_by: "rbac-b, process 7".into() },
+        Event::Serving,
+        Event::Stopping,
+        Event::Gap { reason: GapReason::Overrun },
+    ]
+}
+
+#[test]
+fn every_event_is_as_the_document_says_and_no_other_is_named() {
+    let schema = &DOCUMENT["components"]["schemas"]["Event"];
+    let validator = validator(&json!({ "$ref": "#/components/schemas/Event" }));
+    let mut names = Vec::new();
+    for event in all_events() {
+        names.push(event.name());
+        let happened = Happened { id: "ab-7".parse().expect("an ID"), at: at(0), event };
+        let mut data = serde_json::to_value(&happened).expect("JSON");
+        let errors: Vec<String> = validator.iter_errors(&data).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:#?}\n{data:#}");
+        data["unknown"] = json!(1);
+        assert!(!validator.is_valid(&data), "a member that the document does not name: {data}");
+    }
+    let documented: Vec<&str> =
+        schema["oneOf"].as_array().expect("events").iter().filter_map(|one| one["title"].as_str()).collect();
+    assert_eq!(documented, names);
+}
+
+/// A listener that is full parts with silent connections, though the stream has been quiet for longer.
+#[tokio::test]
+async fn a_quiet_stream_stays_when_a_full_listener_makes_room() {
+    let server = Server::with(None, Limits { connections: 3, ..Limits::default() }).await;
+    let mut reader = Reader::open(server.tcp().await, "").await;
+    let silent = [server.tcp().await, server.tcp().await];
+    for _ in 0..4 {
+        assert_eq!(server.get("/health/live").await.status, 200);
+    }
+    for stream in silent {
+        read_all(stream).await;
+    }
+    server.supervisor.tell(Event::Serving);
+    reader.until("\"serving\"").await;
     server.end().await;
 }

@@ -1,6 +1,8 @@
 //! The schedule with its tag, and the log level.
 
-use super::*;
+use serde_json::json;
+
+use super::server::{Reply, Server};
 
 impl Reply {
     fn tag(&self) -> String {

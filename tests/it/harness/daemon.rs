@@ -83,6 +83,11 @@ impl Daemon {
         kill_process(Pid::from_raw(pid).expect("a process"), signal).unwrap();
     }
 
+    /// Whether it has ended by now.
+    pub(crate) fn is_over(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for the end; -1 stands for a signal.
     pub(crate) async fn exit(&mut self) -> i32 {
         let ended = tokio::time::timeout(CAP, self.child.wait()).await;

@@ -1,0 +1,120 @@
+//! Room for those who ask: a listener that is full parts with the connection that has asked for nothing for the
+//! longest time, so that silent and slow clients keep nobody out.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+/// The connections of a listener that are not being served: silent ones, those that are still sending their
+/// request, those that do not read their answer. A stream of events is being served until it ends: it is quiet
+/// because nothing happens. Streams have a limit of their own, far below that of connections, and one that
+/// nobody reads ends by itself.
+#[derive(Debug, Default)]
+pub(super) struct Guests(Mutex<Idle>);
+
+#[derive(Debug, Default)]
+struct Idle {
+    next: u64,
+    /// By the order in which they became idle.
+    leave: BTreeMap<u64, CancellationToken>,
+}
+
+impl Guests {
+    /// A connection that has not asked for anything yet.
+    pub(super) fn enter(self: &Arc<Self>) -> Arc<Guest> {
+        let leave = CancellationToken::new();
+        let place = Mutex::new(self.idle().add(leave.clone()));
+        Arc::new(Guest { guests: self.clone(), leave, place })
+    }
+
+    /// Ends the connection that has been idle for the longest time. False: all are being served.
+    pub(super) fn make_room(&self) -> bool {
+        let oldest = self.idle().leave.pop_first();
+        oldest.is_some_and(|(_, leave)| {
+            leave.cancel();
+            true
+        })
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Idle {
+    fn add(&mut self, leave: CancellationToken) -> u64 {
+        self.next += 1;
+        self.leave.insert(self.next, leave);
+        self.next
+    }
+}
+
+/// One connection. It is idle but for the time of [`Guest::served`].
+#[derive(Debug)]
+pub(super) struct Guest {
+    guests: Arc<Guests>,
+    leave: CancellationToken,
+    place: Mutex<u64>,
+}
+
+impl Guest {
+    /// Ends when the connection has to make room.
+    pub(super) async fn asked_to_leave(&self) {
+        self.leave.cancelled().await;
+    }
+
+    /// The whole request is there: while the value lives, the connection is not asked to leave.
+    pub(super) fn served(self: &Arc<Self>) -> Served {
+        self.guests.idle().leave.remove(&self.place());
+        Served(self.clone())
+    }
+
+    fn place(&self) -> MutexGuard<'_, u64> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.guests.idle().leave.remove(&self.place());
+    }
+}
+
+/// See [`Guest::served`].
+pub(super) struct Served(Arc<Guest>);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let guest = &self.0;
+        *guest.place() = guest.guests.idle().add(guest.leave.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_one_that_has_been_idle_for_the_longest_time_leaves_first() {
+        let guests = Arc::new(Guests::default());
+        let [first, second, third] = [(); 3].map(|()| guests.enter());
+        drop(first.served());
+        assert!(guests.make_room());
+        assert!(second.leave.is_cancelled() && !first.leave.is_cancelled() && !third.leave.is_cancelled());
+        assert!(guests.make_room() && third.leave.is_cancelled());
+        assert!(guests.make_room() && first.leave.is_cancelled());
+        assert!(!guests.make_room(), "nobody is left");
+    }
+
+    #[test]
+    fn one_that_is_served_or_gone_is_not_asked() {
+        let guests = Arc::new(Guests::default());
+        let guest = guests.enter();
+        drop(guests.enter());
+        let served = guest.served();
+        assert!(!guests.make_room());
+        drop(served);
+        assert!(guests.make_room() && guest.leave.is_cancelled());
+    }
+}
