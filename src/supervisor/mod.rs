@@ -17,12 +17,14 @@ mod admission;
 mod audit;
 mod bookkeeping;
 mod command;
+mod drain;
 pub(crate) mod events;
 mod intent;
 mod lane;
 mod link;
 mod log_level;
 mod operator;
+mod orders;
 mod outside;
 mod publish;
 mod reload;
@@ -60,11 +62,9 @@ pub use snapshot::{
 };
 
 use crate::config::{Config, Loaded, SourceName};
-use crate::engine::{Class, Error, RunReport, Side};
+use crate::engine::{Error, RunReport};
 use crate::history::{Change, Changes, Ring, RunRecord};
 use crate::metrics::Metrics;
-use crate::telemetry::message;
-use audit::{Asker, Deed};
 use events::Events;
 use intent::Intent;
 use lane::Lane;
@@ -331,59 +331,6 @@ impl<O: Outside> Supervisor<O> {
         next
     }
 
-    fn order(&mut self, Order { actor, via, command }: Order) {
-        if self.drain_until.is_some() {
-            // Without its reply the asker learns that the daemon is stopping.
-            return;
-        }
-        let (asker, deed) = (Asker { actor: actor.clone(), via }, Deed::of(&command));
-        let Some(command) = self.refuse_as_standby(command) else {
-            return audit::line(&asker, &deed, "denied: standby");
-        };
-        let before = self.intent.control().clone();
-        let denied = match command {
-            Command::Run(request, reply) => {
-                let admitted = self.admit(&request, &actor);
-                self.answer(reply, admitted)
-            }
-            Command::Cancel(reply) => {
-                let cancelled = self.cancel();
-                self.answer(reply, cancelled)
-            }
-            Command::Pause(request, reply) => {
-                let pause = self.pause(request, actor);
-                self.answer(reply, Ok(pause))
-            }
-            Command::Resume(reply) => {
-                self.resume();
-                self.answer(reply, Ok(()))
-            }
-            Command::SetSchedule(request, reply) => {
-                let schedule = self.set_schedule(request);
-                self.answer(reply, schedule)
-            }
-            Command::SetLogLevel(request, reply) => {
-                let level = self.set_log_level(request, &actor);
-                self.answer(reply, Ok(level))
-            }
-            // Its outcome comes later, and is noted then.
-            Command::Reload(trigger, reply) => return self.ask_reload(trigger, asker, reply),
-        };
-        audit::line(&asker, &deed, &audit::result(denied.as_ref()));
-        let changed = deed.changes_by_itself() || *self.intent.control() != before;
-        if denied.is_none() && changed {
-            self.note(&asker, deed);
-        }
-    }
-
-    /// Who got an answer finds it true in the next snapshot that it reads. Gives back why it is a refusal.
-    fn answer<T>(&mut self, reply: oneshot::Sender<Result<T, Denied>>, answer: Result<T, Denied>) -> Option<Denied> {
-        self.publish();
-        let denied = answer.as_ref().err().cloned();
-        drop(reply.send(answer));
-        denied
-    }
-
     fn done(&mut self, done: Done<O>) {
         match done {
             Done::Run { source, run, report } => self.run_ended(&source, run, report),
@@ -410,35 +357,5 @@ impl<O: Outside> Supervisor<O> {
     ) {
         // The state that a panic may leave half-changed goes with the task; connections check theirs.
         self.children.spawn(async move { done(AssertUnwindSafe(work).catch_unwind().await.ok()) });
-    }
-
-    // Stopping.
-
-    fn begin_drain(&mut self) {
-        self.drain_until = Some(Instant::now() + DRAIN);
-        self.reloads = Reloads::default();
-        let mut under_way = 0;
-        for lane in &self.lanes {
-            if let Some(active) = &lane.active {
-                active.cancel.cancel();
-                under_way += 1;
-            }
-        }
-        tracing::info!(message_id = message::STOPPING, runs_under_way = under_way, "stopping");
-        for index in 0..self.lanes.len() {
-            let error = Error::new(Side::Run, Class::Cancelled, "cancelled: the daemon stopped before the run began");
-            self.withdraw(index, &error);
-        }
-    }
-
-    fn drained(&self) -> bool {
-        let Some(until) = self.drain_until else { return false };
-        let running = self.lanes.iter().filter(|lane| lane.active.is_some()).count();
-        if Instant::now() >= until {
-            tracing::warn!(runs_under_way = running, "gave up waiting; what is not committed is done by the next run");
-            return true;
-        }
-        // What could be written is being written since `tend`; what failed is not tried again.
-        self.is_quiet() && self.release == Release::Done
     }
 }

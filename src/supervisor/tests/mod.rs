@@ -23,7 +23,7 @@ use crate::config::{
     Deletes, Dialect, Endpoint, LogConfig, LogFormat, MaxDeletes, Problem, ScheduleConfig, SocketConfig, SourceConfig,
     TargetConfig,
 };
-use crate::engine::{Counts, Levels, Mode, Settings};
+use crate::engine::{Class, Counts, Levels, Mode, Settings, Side};
 use crate::history::{Actor, Change, Trigger, Via};
 use crate::schedule::{Control, Cron, Override, Pause};
 
