@@ -2,9 +2,10 @@
 //! it is deleted. That is what a delta finds, and what the passes of the rolling comparison have found so far,
 //! also in earlier runs. Past the brake nothing of the source is deleted.
 //!
-//! A pass that the brake holds stays complete, and each run looks at its rows once more: when they are back,
-//! the brake lifts itself. The bookkeeping of the target shows the pass as complete and not ended, so that a
-//! daemon which is started again deletes nothing before the pass has been made anew.
+//! While the brake holds a pass, each run looks at its rows once more: when they are back, the brake lifts
+//! itself. The pass is made anew as often as any other, for what it finds different is written in any case. The
+//! bookkeeping of the target shows it as complete and not ended, so that a daemon which is started again deletes
+//! nothing before the pass has been made anew.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -167,8 +168,11 @@ impl Run<'_> {
         let mut union = Gone::union(found);
         union.with_studies = self.target.live_series_count(&union.ids(Level::Study)).await?;
         let found = &self.memory.gone[looks.clone()];
-        let tally = found.iter().map(Gone::tally).fold(union.tally(), Tally::max);
+        let mut tally = found.iter().map(Gone::tally).fold(union.tally(), Tally::max);
         let recounts = looks.contains(&0) && self.memory.recounts();
+        if recounts {
+            tally = self.memory.counted_before().fold(tally, Tally::max);
+        }
         let within = self.is_within(tally).await?;
         if within && !uncertain && !recounts {
             return Ok(());

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, NaiveDateTime, Utc};
 
 use super::cursor::advance;
-use super::gone::Gone;
+use super::gone::{Gone, Tally};
 use super::institutions::Codes;
 use super::sweep::{END, START};
 use super::{Kind, Settings};
@@ -55,6 +55,8 @@ pub struct Memory {
     pub(super) stored: [Pass; 3],
     /// What each look has found gone: the passes over many runs, the run's own anew each time.
     pub(super) gone: [Gone; LOOKS],
+    /// What the passes that the brake holds had found gone, while they are made anew.
+    counted: [Tally; OWN],
     /// The codes that the pass over the studies has seen; none: it did not begin in this process, and so
     /// not all are known.
     pub(super) codes: Option<Codes>,
@@ -72,6 +74,7 @@ impl Default for Memory {
             passes: None,
             stored: Default::default(),
             gone: Default::default(),
+            counted: Default::default(),
             codes: None,
             passes_kept: None,
             page: FIRST_PAGE,
@@ -207,10 +210,22 @@ impl Memory {
     pub(super) fn begin_outdated_anew(&mut self, settings: &Settings) {
         for pass in 0..OWN {
             if self.is_held(pass) && self.gone[pass].is_outdated() {
-                self.passes.get_or_insert_default()[pass] = anew(self.pass(pass));
-                self.gone[pass] = Gone::new(settings);
+                self.begin_anew(pass, settings);
+                self.counted[pass] = Tally::default();
             }
         }
+    }
+
+    /// A pass goes round once more. It is held no less for that, and what it had found gone is still told.
+    pub(super) fn begin_anew(&mut self, pass: usize, settings: &Settings) {
+        self.counted[pass] = self.gone[pass].tally();
+        self.gone[pass] = Gone::new(settings);
+        self.passes.get_or_insert_default()[pass] = anew(self.pass(pass));
+    }
+
+    /// What the passes that are being made anew had found gone.
+    pub(super) fn counted_before(&self) -> impl Iterator<Item = Tally> {
+        (0..OWN).filter(|pass| self.is_held(*pass) && !self.is_complete(*pass)).map(|pass| self.counted[pass])
     }
 
     /// Adapts the size of a page to what the last one took, so that it fits a budget.
@@ -400,6 +415,17 @@ mod tests {
         memory.gone[ACCESS].remove(Level::Study, 0);
         memory.begin_outdated_anew(&settings(2, false));
         assert!(memory.recounts() && memory.gone[ACCESS].is_empty());
+    }
+
+    #[test]
+    fn a_held_pass_that_goes_round_again_stays_held_and_is_counted_as_before() {
+        let mut memory = found([END, 80, 90], 9);
+        memory.stored = memory.with_holds();
+        assert_eq!(memory.counted_before().count(), 0, "it is complete");
+        memory.begin_anew(ACCESS, &settings(2, false));
+        assert!(memory.recounts() && memory.gone[ACCESS].is_empty());
+        assert_eq!(memory.counted_before().map(Tally::rows).sum::<u64>(), 9);
+        assert_eq!(memory.to_store()[ACCESS], under_way(END));
     }
 
     #[test]

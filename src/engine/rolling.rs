@@ -6,7 +6,7 @@
 //!
 //! A pass is a full run in slices. What it finds different is written at once; what it finds gone waits
 //! until the pass is complete, so that the [brake](super::brake) sees all of it. The place that is kept in the
-//! target does not pass a row that waits.
+//! target does not pass a row that waits. A pass that the brake holds goes round all the same.
 
 use std::time::{Duration, Instant};
 
@@ -44,10 +44,15 @@ impl Run<'_> {
     }
 
     async fn roll_pass(&mut self, kind: Kind, until: Instant) -> Result<(), Error> {
-        let mut pass = self.memory.pass(kind as usize);
         let now = Utc::now();
         let every =
             if kind == Kind::Access { ACCESS_EVERY.min(self.settings.sweep_every) } else { self.settings.sweep_every };
+        let waits = self.memory.is_complete(kind as usize) && self.memory.is_held(kind as usize);
+        if waits && is_due(self.memory.pass(kind as usize).started, every, now) {
+            // The brake holds deletes, and nothing else.
+            self.memory.begin_anew(kind as usize, self.settings);
+        }
+        let mut pass = self.memory.pass(kind as usize);
         if pass.started.is_none() {
             if !self.memory.is_held(kind as usize) && !is_due(pass.verified_since, every, now) {
                 return Ok(());
@@ -150,9 +155,9 @@ impl Run<'_> {
     }
 }
 
-/// A clock that was set back makes a pass due.
-fn is_due(verified_since: Option<DateTime<Utc>>, every: Duration, now: DateTime<Utc>) -> bool {
-    verified_since.is_none_or(|since| (now - since).to_std().is_ok_and(|age| age >= every) || since > now)
+/// Whether a pass is due, of which the last one began at `since`. A clock that was set back makes it due.
+fn is_due(since: Option<DateTime<Utc>>, every: Duration, now: DateTime<Utc>) -> bool {
+    since.is_none_or(|since| (now - since).to_std().is_ok_and(|age| age >= every) || since > now)
 }
 
 /// Studies of the source that stand otherwise in the target; what is only in the target is found by pk.

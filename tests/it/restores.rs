@@ -28,6 +28,7 @@ on_both_servers!(
     a_study_that_comes_back_while_the_run_goes_on_is_not_deleted,
     a_half_restored_archive_wipes_nothing_and_a_whole_one_goes_on,
     beside_a_half_restored_source_a_delta_deletes_nothing,
+    while_the_brake_holds_changes_without_a_trace_are_applied,
     another_archive_in_its_place_wipes_nothing,
 );
 
@@ -292,6 +293,44 @@ async fn beside_a_half_restored_source_a_delta_deletes_nothing(dialect: Dialect)
         let run = daemon.run("{\"allow_deletes\": true}").await;
         assert_eq!(run["success"], true, "{run}");
         site.assert_in_step("after one permission").await;
+        daemon.stop().await;
+    }
+}
+
+async fn while_the_brake_holds_changes_without_a_trace_are_applied(dialect: Dialect) {
+    // With the first brake the passes count some rows without keeping them, with the second they keep all.
+    for (seed, brake) in [(209, (8, 100.0)), (210, (500, 5.0))] {
+        let mut site = site(dialect, seed, 60).await;
+        site.settings.brake = brake;
+        // A study that no delta looks at again.
+        let study =
+            site.archive.pick("SELECT min(pk) FROM study WHERE pk % 2 = 1 AND NOT study_deleting").await.unwrap();
+        for (table, rows) in [
+            ("patient", format!("pk = (SELECT patient_fk FROM study WHERE pk = {study})")),
+            ("study", format!("pk = {study}")),
+            ("series", format!("study_fk = {study}")),
+        ] {
+            site.archive.db.run(&format!("UPDATE {table} SET updated_time = '2020-01-01 00:00:00' WHERE {rows}")).await;
+        }
+        let daemon = sweeping(&mut site).await;
+        daemon.run("{}").await;
+        edit::delete_studies(&mut site.archive, "pk % 2 = 0").await;
+        daemon.status_with("the brake", |status| braked(&status["last_result"])).await;
+        let before = site.target().await.numbers(DEAD).await;
+        for id in ["FIRST", "SECOND"] {
+            let table = "study_access_control_id";
+            site.archive.db.run(&format!("DELETE FROM {table} WHERE study_fk = {study}")).await;
+            let new = format!("INSERT INTO {table} (study_fk, access_control_id) VALUES ({study}, '{id}')");
+            site.archive.db.run(&new).await;
+            let changed = format!("SELECT count(*) FROM rbac_study WHERE access_control_ids = '{id}'");
+            eventually("the change is applied", CAP, async || {
+                check(site.target().await.numbers(&changed).await == [1], daemon.log())
+            })
+            .await;
+            let run = daemon.run("{}").await;
+            assert!(run["success"] == false && braked(&run), "{run}");
+        }
+        assert_eq!(site.target().await.numbers(DEAD).await, before);
         daemon.stop().await;
     }
 }
