@@ -3,6 +3,7 @@
 //! All of it can be lost: the next run then reads more than it had to. Pure.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, NaiveDateTime, Utc};
@@ -46,6 +47,11 @@ pub(super) struct Poll {
 /// The memory of one source.
 #[derive(Debug)]
 pub struct Memory {
+    /// The time of serving a target in which all this was learned.
+    tenure: Option<Arc<str>>,
+    /// Whether the target has not kept all that the passes below were told: while a run is under way, and after
+    /// one that was dropped, cancelled or failed by the target.
+    doubtful: bool,
     polls: VecDeque<Poll>,
     /// When the next scan of `updated_time` without an index may begin, by level.
     scan_due: [Option<Instant>; 3],
@@ -69,6 +75,8 @@ pub struct Memory {
 impl Default for Memory {
     fn default() -> Self {
         Self {
+            tenure: None,
+            doubtful: false,
             polls: VecDeque::new(),
             scan_due: [None; 3],
             passes: None,
@@ -83,6 +91,29 @@ impl Default for Memory {
 }
 
 impl Memory {
+    /// What was learned of another target, or before somebody else served this one, is void; and what the latest
+    /// run had not brought to the target was not done.
+    pub(super) fn serve(&mut self, tenure: Option<Arc<str>>) {
+        if self.tenure != tenure {
+            *self = Self { tenure, ..Self::default() };
+        } else if self.doubtful {
+            self.passes = None;
+            self.gone = Default::default();
+            self.codes = None;
+            self.doubtful = false;
+        }
+    }
+
+    /// A run begins to write.
+    pub(super) fn begin(&mut self) {
+        self.doubtful = true;
+    }
+
+    /// The run has ended, and the target has kept what it was told.
+    pub(super) fn kept(&mut self) {
+        self.doubtful = false;
+    }
+
     /// Remembers a delta that has ended. What it did not scan had been read as far as at the poll before.
     pub(super) fn polled(&mut self, mut poll: Poll) {
         if let Some(before) = self.polls.back() {
@@ -260,6 +291,29 @@ mod tests {
     fn poll(horizon: Option<Horizon>, second: u32) -> Poll {
         let newest_pk = [Some(i64::from(second) * 100); 3];
         Poll { at: Instant::now(), horizon, now: at(second), reached: [Some(at(second)); 3], newest_pk }
+    }
+
+    #[test]
+    fn after_a_run_that_was_dropped_or_that_the_target_failed_the_passes_are_asked_for_again() {
+        let mut memory = found([70, 80, 90], 1);
+        memory.polled(poll(None, 1));
+        memory.begin();
+        memory.kept();
+        memory.serve(None);
+        assert!(memory.passes.is_some() && !memory.gone[ACCESS].is_empty());
+        memory.begin();
+        memory.serve(None);
+        assert!(memory.passes.is_none() && memory.gone[ACCESS].is_empty());
+        assert_eq!(memory.new_behind(0), Some(100), "the source is known as well as before");
+    }
+
+    #[test]
+    fn another_target_or_another_time_of_serving_it_makes_all_void() {
+        let mut memory = found([70, 80, 90], 1);
+        memory.polled(poll(None, 1));
+        memory.serve(Some("another".into()));
+        assert!(memory.passes.is_none() && memory.gone[ACCESS].is_empty());
+        assert_eq!(memory.new_behind(0), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::harness::generate;
 use crate::harness::on_both_servers;
 use crate::harness::random;
 use crate::harness::shape::{Dialect, Shape};
-use crate::harness::site::Site;
+use crate::harness::site::{Site, program};
 use crate::harness::store::{Batch, Entity};
 use crate::harness::wait::{check, eventually};
 
@@ -295,6 +295,39 @@ async fn beside_a_half_restored_source_a_delta_deletes_nothing(dialect: Dialect)
         site.assert_in_step("after one permission").await;
         daemon.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_brake_that_held_while_somebody_else_served_the_target_holds_here_too() {
+    let mut site = Site::between(Dialect::Postgres, Dialect::Sqlite, Shape::release("5.35.0"), random::seed(211)).await;
+    generate::fill(&mut site.archive, 80).await;
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    (site.settings.brake, site.settings.pace) = ((500, 10.0), "sweep_every = \"24h\"");
+    site.target_in(folders[0].path());
+    let daemon = site.daemon().await;
+    daemon.status_with("the first run", |status| status["last_result"]["success"] == true).await;
+    let before = site.target().await.numbers(DEAD).await;
+    // The daemon serves another target for a while.
+    site.target_in(folders[1].path());
+    daemon.status_with("another target", |status| status["config"]["generation"] == 2).await;
+    assert_eq!(daemon.run("{}").await["success"], true);
+    lose_half(&mut site).await;
+    let elsewhere = site.folder.path().join("elsewhere.toml");
+    let [first, second] = [0, 1].map(|number| folders[number].path().to_str().unwrap());
+    std::fs::write(&elsewhere, site.toml().replace(second, first)).unwrap();
+    let mut once = program(site.folder.path());
+    let once = once.args(["once", "--mode", "full", "--config"]).arg(&elsewhere).output().await.unwrap();
+    assert_eq!(once.status.code(), Some(1), "{once:?}");
+    site.target_in(folders[0].path());
+    daemon.status_with("the first target", |status| status["config"]["generation"] == 3).await;
+    let bereft = "SELECT p.pk FROM patient p JOIN kept_study k ON k.patient_fk = p.pk \
+                  WHERE k.pk % 2 = 0 AND NOT k.study_deleting AND p.merge_fk IS NULL";
+    let bereft = site.archive.pick(bereft).await.unwrap();
+    site.archive.bump("patient", bereft).await;
+    let run = daemon.run("{}").await;
+    assert!(run["success"] == false && braked(&run), "{run}");
+    assert_eq!(site.target().await.numbers(DEAD).await, before);
+    daemon.stop().await;
 }
 
 async fn while_the_brake_holds_changes_without_a_trace_are_applied(dialect: Dialect) {
