@@ -61,8 +61,9 @@ impl Run<'_> {
     /// A run over everything that leaves the cursors alone.
     pub(super) async fn full(&mut self) -> Result<(), Error> {
         let begun = Utc::now();
-        self.sweep(Level::Patient, None).await?;
+        // Studies first: a patient does not go before its last study, also where deletes do not wait for the end.
         self.sweep(Level::Study, None).await?;
+        self.sweep(Level::Patient, None).await?;
         let codes = self.institutions.take_seen();
         self.institutions.settle(&codes, &mut self.target, &mut self.uncommitted).await?;
         self.commit().await?;
