@@ -2,7 +2,7 @@
 //!
 //! All of it can be lost: the next run then reads more than it had to. Pure.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,11 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use super::cursor::advance;
 use super::gone::{Gone, Tally};
 use super::institutions::Codes;
+use super::orphans::Orphans;
 use super::sweep::{END, START};
 use super::{Kind, Settings};
 use crate::source::Horizon;
-use crate::target::Pass;
+use crate::target::{Candidate, Pass};
 
 /// Polls that are remembered at the most; forgetting one in the middle only makes a cursor move later.
 const POLLS: usize = 64;
@@ -61,6 +62,12 @@ pub struct Memory {
     pub(super) stored: [Pass; 3],
     /// What each look has found gone: the passes over many runs, the run's own anew each time.
     pub(super) gone: [Gone; LOOKS],
+    /// Patients that the brake has let go, and that wait for the last of their studies to go.
+    pub(super) waiting: BTreeMap<i64, Candidate>,
+    /// Studies whose patients do not exist.
+    pub(super) orphans: Orphans,
+    /// In which order the passes have their turn.
+    pub(super) turns: [Kind; 3],
     /// What the passes that the brake holds had found gone, while they are made anew.
     counted: [Tally; OWN],
     /// The codes that the pass over the studies has seen; none: it did not begin in this process, and so
@@ -82,6 +89,9 @@ impl Default for Memory {
             passes: None,
             stored: Default::default(),
             gone: Default::default(),
+            waiting: BTreeMap::new(),
+            orphans: Orphans::default(),
+            turns: Kind::ALL,
             counted: Default::default(),
             codes: None,
             passes_kept: None,
@@ -99,6 +109,7 @@ impl Memory {
         } else if self.doubtful {
             self.passes = None;
             self.gone = Default::default();
+            self.waiting = BTreeMap::new();
             self.codes = None;
             self.doubtful = false;
         }
@@ -191,6 +202,12 @@ impl Memory {
     /// Whether the brake holds anything from an earlier run.
     pub(super) fn holds(&self) -> bool {
         (0..OWN).any(|pass| self.is_held(pass))
+    }
+
+    /// Whether the brake holds, or would hold, rows of which not all are known or kept: those of a pass that it
+    /// holds, and of one that is not complete.
+    pub(super) fn may_hold_more(&self) -> bool {
+        self.holds() || (0..OWN).any(|pass| !self.is_complete(pass) && !self.gone[pass].is_empty())
     }
 
     /// Whether a pass that the brake holds is being made anew: until it is complete nobody knows what is gone.
@@ -442,9 +459,12 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_that_is_not_complete_is_not_held() {
+    fn a_pass_that_is_not_complete_is_not_held_but_may_find_more_than_it_has() {
         let memory = found([70, 80, 90], 9);
         assert_eq!(memory.with_holds()[ACCESS], Pass::default());
+        assert!(!memory.holds() && memory.may_hold_more());
+        assert!(!found([70, 80, 90], 0).may_hold_more(), "it has found nothing gone");
+        assert!(!found([END, 80, 90], 9).may_hold_more(), "it knows all");
     }
 
     #[test]

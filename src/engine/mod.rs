@@ -24,6 +24,7 @@ mod gone;
 mod histories;
 mod institutions;
 mod memory;
+mod orphans;
 mod plan;
 mod project;
 mod report;
@@ -180,6 +181,10 @@ enum Kind {
     Studies = 2,
 }
 
+impl Kind {
+    const ALL: [Self; 3] = [Self::Access, Self::Patients, Self::Studies];
+}
+
 /// A run under way.
 struct Run<'a> {
     settings: &'a Settings,
@@ -203,14 +208,15 @@ impl Run<'_> {
         let loading = cursors.iter().any(|cursor| cursor.is_none_or(|cursor| cursor.load_pk.is_some()));
         if loading {
             *mode = Mode::Full;
-            self.load(cursors).await
-        } else if self.settings.mode == Mode::Full || (self.settings.allow_deletes && self.memory.holds()) {
-            // What the brake holds was counted and not all of it was kept: who allows it allows a look at all.
+            self.load(cursors).await?;
+        } else if self.settings.mode == Mode::Full || (self.settings.allow_deletes && self.memory.may_hold_more()) {
+            // Not all that is gone is known or was kept: who allows it allows a look at all.
             *mode = Mode::Full;
-            self.full().await
+            self.full().await?;
         } else {
-            self.delta(cursors.map(Option::unwrap_or_default)).await
+            self.delta(cursors.map(Option::unwrap_or_default)).await?;
         }
+        self.memory.orphans.error().map_or(Ok(()), Err)
     }
 
     /// Ends a batch: keeps its rows and counts, and moves the view of the source on when it is old.

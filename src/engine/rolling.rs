@@ -34,12 +34,21 @@ impl Run<'_> {
             return Ok(());
         }
         let begun = Instant::now();
-        for (kind, until) in [(Kind::Access, budget / 2), (Kind::Patients, budget), (Kind::Studies, budget)] {
+        let order = self.memory.turns;
+        let mut served = 0;
+        for kind in order {
+            let now = Instant::now();
+            if served > 0 && now >= begun + budget {
+                break;
+            }
+            let share = if kind == Kind::Access { budget / 2 } else { budget };
             self.look = kind as usize;
-            let result = self.roll_pass(kind, begun + until).await;
+            let result = self.roll_pass(kind, (begun + budget).min(now + share)).await;
             self.look = OWN;
             result?;
+            served += 1;
         }
+        self.memory.turns = turns_after(order, served);
         Ok(())
     }
 
@@ -155,6 +164,20 @@ impl Run<'_> {
     }
 }
 
+/// The order of the next run, when in this one time was left for so many passes: those that had no turn come
+/// first, but the access control IDs before them unless they alone took all the time.
+fn turns_after(mut order: [Kind; 3], served: usize) -> [Kind; 3] {
+    if served == order.len() {
+        return Kind::ALL;
+    }
+    let access_alone = order[..served] == [Kind::Access];
+    order.rotate_left(served);
+    if !access_alone {
+        order.sort_by_key(|kind| *kind != Kind::Access);
+    }
+    order
+}
+
 /// Whether a pass is due, of which the last one began at `since`. A clock that was set back makes it due.
 fn is_due(since: Option<DateTime<Utc>>, every: Duration, now: DateTime<Utc>) -> bool {
     since.is_none_or(|since| (now - since).to_std().is_ok_and(|age| age >= every) || since > now)
@@ -204,6 +227,30 @@ mod tests {
     fn a_study_that_is_not_there_differs_unless_it_is_being_deleted() {
         let source = AccessMap::from([(1, study(None, false, &[])), (2, study(None, true, &[]))]);
         assert_eq!(differing(&source, &AccessMap::new()), [1]);
+    }
+
+    #[test]
+    fn no_pass_starves_whichever_of_them_use_the_time_up() {
+        for greedy in 0..8 {
+            let uses_up = |kind: Kind| greedy & (1 << kind as usize) != 0;
+            let (mut order, mut waited) = (Kind::ALL, [0; 3]);
+            for run in 0..20 {
+                let last = order.iter().position(|kind| uses_up(*kind)).map_or(3, |greedy| greedy + 1);
+                for kind in Kind::ALL {
+                    waited[kind as usize] = if order[..last].contains(&kind) { 0 } else { waited[kind as usize] + 1 };
+                }
+                assert!(waited.iter().all(|runs| *runs < 4), "{greedy:03b} in run {run}: {waited:?}");
+                order = turns_after(order, last);
+            }
+        }
+    }
+
+    #[test]
+    fn access_control_ids_come_first_unless_they_took_all_the_time() {
+        use Kind::{Access, Patients, Studies};
+        assert_eq!(turns_after([Access, Patients, Studies], 3), [Access, Patients, Studies]);
+        assert_eq!(turns_after([Access, Patients, Studies], 2), [Access, Studies, Patients]);
+        assert_eq!(turns_after([Access, Patients, Studies], 1), [Patients, Studies, Access]);
     }
 
     #[test]
