@@ -41,7 +41,6 @@ impl Run<'_> {
         let begun = Instant::now();
         let horizon = self.snapshot.horizon().await?;
         let now = self.snapshot.now().await?;
-        self.memory.settle(horizon, self.settings.overlap, begun);
         let mut progress = Progress { now, horizon, stored, reached: stored.map(|cursor| cursor.updated_time) };
         let mut newest_pk = [None; 3];
         self.orphans().await?;
@@ -75,6 +74,8 @@ impl Run<'_> {
         }
         self.commit().await?;
         if !self.settings.dry_run {
+            // Only now: what was under way at the poll before may have been read in this one.
+            self.memory.settle(poll.horizon, self.settings.overlap, poll.at);
             self.memory.polled(poll);
         }
         Ok(())

@@ -138,7 +138,7 @@ impl Memory {
         self.polls.push_back(poll);
     }
 
-    /// Forgets the polls that no longer matter to a run which reads `horizon` now: all but the latest
+    /// Forgets the polls that no longer matter after a run that has read `horizon` now: all but the latest
     /// settled one and the one before it. Where the database cannot tell which transactions are under
     /// way, a poll counts as settled after `overlap`.
     pub(super) fn settle(&mut self, horizon: Option<Horizon>, overlap: Duration, now: Instant) {
@@ -379,6 +379,28 @@ mod tests {
         assert_eq!(memory.new_behind(0), Some(100));
         memory.settle(horizon(40, 40), Duration::ZERO, Instant::now());
         assert_eq!(memory.new_behind(0), Some(200));
+    }
+
+    #[test]
+    fn a_row_that_was_under_way_is_looked_for_by_the_poll_that_sees_it_and_not_only_before() {
+        let mut memory = Memory::default();
+        let mut ended = |horizon, second| {
+            let behind = memory.new_behind(0);
+            memory.settle(horizon, Duration::ZERO, Instant::now());
+            memory.polled(poll(horizon, second));
+            behind
+        };
+        for (second, xmax) in [(1, 10), (2, 20)] {
+            ended(horizon(xmax, xmax), second);
+        }
+        // Transaction 20 is under way, has drawn key 250, and is passed by others.
+        for (second, xmax) in [(3, 30), (4, 40), (5, 50)] {
+            ended(horizon(20, xmax), second);
+        }
+        // It has committed.
+        assert!(ended(horizon(60, 60), 6) < Some(250));
+        ended(horizon(60, 60), 7);
+        assert!(ended(horizon(60, 60), 8) > Some(250), "later polls begin behind it");
     }
 
     #[test]
