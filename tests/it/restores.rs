@@ -30,6 +30,7 @@ on_both_servers!(
     beside_a_half_restored_source_a_delta_deletes_nothing,
     while_the_brake_holds_changes_without_a_trace_are_applied,
     another_archive_in_its_place_wipes_nothing,
+    a_brake_that_held_while_somebody_else_served_the_target_holds_here_too,
 );
 
 async fn site(dialect: Dialect, seed: u64, studies: u32) -> Site {
@@ -297,9 +298,8 @@ async fn beside_a_half_restored_source_a_delta_deletes_nothing(dialect: Dialect)
     }
 }
 
-#[tokio::test]
-async fn a_brake_that_held_while_somebody_else_served_the_target_holds_here_too() {
-    let mut site = Site::between(Dialect::Postgres, Dialect::Sqlite, Shape::release("5.35.0"), random::seed(211)).await;
+async fn a_brake_that_held_while_somebody_else_served_the_target_holds_here_too(dialect: Dialect) {
+    let mut site = Site::between(dialect, Dialect::Sqlite, Shape::release("5.35.0"), random::seed(211)).await;
     generate::fill(&mut site.archive, 80).await;
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     (site.settings.brake, site.settings.pace) = ((500, 10.0), "sweep_every = \"24h\"");
