@@ -151,7 +151,7 @@ async fn vienna(dialect: Dialect, seed: u64, filled: &str) -> Site {
         site.archive.db.run(&format!("ALTER DATABASE {name} SET search_path = public, pg_catalog")).await;
     }
     site.archive.set_clock(wall(filled));
-    generate::fill(&mut site.archive, 30).await;
+    generate::fill(&mut site.archive, 120).await;
     site
 }
 
@@ -174,14 +174,30 @@ async fn stand_at(site: &mut Site, utc: &str) {
     site.archive.db.run(&set).await;
 }
 
-/// One more row of each level is changed, by the wall clock.
-async fn write_at(site: &mut Site, time: &str) {
-    let time = Val::Time(wall(time));
-    for (table, column) in [("patient", "pat_birthdate"), ("study", "study_desc"), ("series", "department")] {
-        let row = format!("SELECT min(pk) FROM {table} WHERE {column} IS NULL OR {column} NOT LIKE 'T%'");
+/// Patients with series, whom no merge ties to others.
+async fn loners(site: &mut Site) -> Vec<i64> {
+    let loners = "SELECT DISTINCT s.patient_fk FROM study s JOIN series e ON e.study_fk = s.pk \
+                  JOIN patient p ON p.pk = s.patient_fk WHERE NOT s.study_deleting AND p.merge_fk IS NULL \
+                  AND p.pk NOT IN (SELECT merge_fk FROM patient WHERE merge_fk IS NOT NULL)";
+    site.archive.db.numbers(loners).await
+}
+
+/// One more row of each level is changed, by the wall clock; each of another patient, so that none of them leads
+/// a delta to another one.
+async fn write_at(site: &mut Site, loners: &mut Vec<i64>, time: &str) {
+    for (table, column) in [("patient", "pat_sex"), ("study", "study_desc"), ("series", "department")] {
+        let patient = loners.pop().expect("enough patients");
+        let row = match table {
+            "patient" => format!("SELECT pk FROM patient WHERE pk = {patient}"),
+            "study" => format!("SELECT min(pk) FROM study WHERE NOT study_deleting AND patient_fk = {patient}"),
+            _ => format!(
+                "SELECT min(e.pk) FROM series e JOIN study s ON s.pk = e.study_fk \
+                 WHERE NOT s.study_deleting AND s.patient_fk = {patient}"
+            ),
+        };
         let pk = site.archive.db.numbers(&row).await[0];
-        let text = Val::from(format!("T{pk}"));
-        site.archive.update(table, pk, &[(column, text), ("updated_time", time.clone())]).await;
+        let fields = [(column, Val::from("X")), ("updated_time", Val::Time(wall(time)))];
+        site.archive.update(table, pk, &fields).await;
     }
 }
 
@@ -207,8 +223,9 @@ async fn rows_of_the_hour_that_comes_twice_all_arrive() {
     for dialect in Dialect::SERVERS {
         for runs in [often, seldom] {
             let mut site = vienna(dialect, 185, "2026-10-24 08:00:00").await;
+            let mut loners = loners(&mut site).await;
             stand_at(&mut site, "2026-10-25 00:58:00").await;
-            write_at(&mut site, "2026-10-25 02:57:30").await;
+            write_at(&mut site, &mut loners, "2026-10-25 02:57:30").await;
             site.sync(&[]).await;
             site.assert_in_step("before the clock is set back").await;
             let naive = cursor(&site).await - Duration::minutes(6);
@@ -216,7 +233,7 @@ async fn rows_of_the_hour_that_comes_twice_all_arrive() {
             for (utc, times) in runs {
                 stand_at(&mut site, utc).await;
                 for time in *times {
-                    write_at(&mut site, time).await;
+                    write_at(&mut site, &mut loners, time).await;
                 }
                 site.sync(&["--mode", "delta"]).await;
                 site.assert_in_step(&format!("at {utc} UTC")).await;
@@ -231,8 +248,9 @@ async fn rows_of_the_hour_that_comes_twice_all_arrive() {
 async fn around_the_hour_that_is_skipped_rows_arrive_and_nothing_stops() {
     for dialect in Dialect::SERVERS {
         let mut site = vienna(dialect, 186, "2026-03-28 08:00:00").await;
+        let mut loners = loners(&mut site).await;
         stand_at(&mut site, "2026-03-29 00:58:00").await;
-        write_at(&mut site, "2026-03-29 01:57:30").await;
+        write_at(&mut site, &mut loners, "2026-03-29 01:57:30").await;
         site.sync(&[]).await;
         for (utc, times, then) in [
             ("2026-03-29 01:02:00", ["2026-03-29 01:59:50", "2026-03-29 02:59:00"], "2026-03-29 02:59:00"),
@@ -241,7 +259,7 @@ async fn around_the_hour_that_is_skipped_rows_arrive_and_nothing_stops() {
         ] {
             stand_at(&mut site, utc).await;
             for time in times {
-                write_at(&mut site, time).await;
+                write_at(&mut site, &mut loners, time).await;
             }
             site.sync(&["--mode", "delta"]).await;
             site.assert_in_step(&format!("at {utc} UTC")).await;
