@@ -2,9 +2,10 @@
 //! it is deleted. That is what a delta finds, and what the passes of the rolling comparison have found so far,
 //! also in earlier runs. Past the brake nothing of the source is deleted.
 //!
-//! A pass that the brake holds stays complete, and each run looks at its rows once more: when they are back,
-//! the brake lifts itself. The bookkeeping of the target shows the pass as complete and not ended, so that a
-//! daemon which is started again deletes nothing before the pass has been made anew.
+//! While the brake holds a pass, each run looks at its rows once more: when they are back, the brake lifts
+//! itself. The pass is made anew as often as any other, for what it finds different is written in any case. The
+//! bookkeeping of the target shows it as complete and not ended, so that a daemon which is started again deletes
+//! nothing before the pass has been made anew.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -13,7 +14,7 @@ use chrono::{DateTime, Utc};
 
 use super::gone::{Gone, Tally, live_needed, within_rows};
 use super::memory::{LOOKS, OWN};
-use super::{Class, Error, Mode, Run, Side};
+use super::{Class, Error, Mode, Run, Settings, Side};
 use crate::source::Level;
 use crate::target::Candidate;
 
@@ -63,7 +64,8 @@ impl Run<'_> {
             }
             return Err(error);
         }
-        self.delete_found(OWN).await
+        self.delete_found(OWN).await?;
+        self.delete_waiting().await
     }
 
     /// The end of a delta: deletes what it and the passes that are complete have found gone, or fails at the
@@ -84,6 +86,7 @@ impl Run<'_> {
                 self.delete_found(look).await?;
             }
         }
+        self.delete_waiting().await?;
         self.end_passes().await
     }
 
@@ -162,36 +165,31 @@ impl Run<'_> {
         if self.settings.allow_deletes {
             return Ok(());
         }
+        match self.judge(looks).await? {
+            Some((why, tally)) => Err(Error::new(Side::Run, Class::Permanent, wording(why, tally, self.settings))),
+            None => Ok(()),
+        }
+    }
+
+    /// Why what these looks have found gone may not go, and how much that is.
+    async fn judge(&mut self, looks: Range<usize>) -> Result<Option<(Why, Tally)>, Error> {
         let found = &self.memory.gone[looks.clone()];
         let uncertain = found.iter().any(Gone::has_uncertain);
         let mut union = Gone::union(found);
         union.with_studies = self.target.live_series_count(&union.ids(Level::Study)).await?;
         let found = &self.memory.gone[looks.clone()];
-        let tally = found.iter().map(Gone::tally).fold(union.tally(), Tally::max);
+        let mut tally = found.iter().map(Gone::tally).fold(union.tally(), Tally::max);
         let recounts = looks.contains(&0) && self.memory.recounts();
-        let within = self.is_within(tally).await?;
-        if within && !uncertain && !recounts {
-            return Ok(());
+        if recounts {
+            tally = self.memory.counted_before().fold(tally, Tally::max);
         }
-        let limit = self.settings.max_deletes;
-        let why = if within && recounts {
-            format!(
-                "the brake on deletes holds since an earlier run, until all rows have been compared again, which a \
-                 full run does at once; so far {tally} are gone from the source"
-            )
-        } else {
-            format!(
-                "the brake on deletes: {tally} are gone from the source, more than target.max_deletes lets go in one \
-                 run ({} rows, {} % of a level)",
-                limit.rows, limit.percent,
-            )
+        let why = match self.is_within(tally).await? {
+            false => Why::TooMany,
+            true if recounts => Why::Recounts,
+            true if uncertain => Why::Uncertain,
+            true => return Ok(None),
         };
-        let text = format!(
-            "{why}; none was deleted{}. If the source is right, confirm with: rbac-sync run{} --allow-deletes",
-            if self.settings.dry_run { "" } else { ", everything else was applied" },
-            if self.settings.mode == Mode::Full { " --mode full" } else { "" },
-        );
-        Err(Error::new(Side::Run, Class::Permanent, text))
+        Ok(Some((why, tally)))
     }
 
     async fn is_within(&mut self, tally: Tally) -> Result<bool, Error> {
@@ -208,7 +206,7 @@ impl Run<'_> {
         Ok(within)
     }
 
-    /// Deletes what a look has found.
+    /// Deletes what a look has found. Patients with studies that are still live wait for them.
     async fn delete_found(&mut self, look: usize) -> Result<(), Error> {
         for (level, candidates) in self.memory.gone[look].take() {
             for candidates in candidates.chunks(BATCH) {
@@ -219,11 +217,32 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Deletes the patients whose studies have gone by now; one that is back in the source is let be.
+    async fn delete_waiting(&mut self) -> Result<(), Error> {
+        let waiting: Vec<Candidate> = self.memory.waiting.values().cloned().collect();
+        if waiting.is_empty() || self.settings.dry_run {
+            return Ok(());
+        }
+        self.commit().await?;
+        self.renew().await?;
+        for mut candidates in waiting.chunks(BATCH).map(<[Candidate]>::to_vec) {
+            let back: HashSet<i64> = self.alive(Level::Patient, &candidates).await?.into_iter().collect();
+            candidates.retain(|patient| !back.contains(&patient.id));
+            self.memory.waiting.retain(|id, _| !back.contains(id));
+            self.commit().await?;
+            self.delete(Level::Patient, &candidates).await?;
+        }
+        Ok(())
+    }
+
     async fn delete(&mut self, level: Level, candidates: &[Candidate]) -> Result<(), Error> {
         let ids = self.target.still_live(level, candidates).await?;
         let deletes = self.settings.deletes;
         match level {
-            Level::Patient => self.uncommitted.patient.deleted += self.target.delete_patients(&ids, deletes).await?,
+            Level::Patient => {
+                self.uncommitted.patient.deleted += self.target.delete_patients(&ids, deletes).await?;
+                self.keep_waiting(candidates).await?;
+            }
             Level::Study => {
                 let (studies, series) = self.target.delete_studies(&ids, deletes).await?;
                 self.uncommitted.study.deleted += studies;
@@ -232,5 +251,82 @@ impl Run<'_> {
             Level::Series => self.uncommitted.series.deleted += self.target.delete_series(&ids, deletes).await?,
         }
         Ok(())
+    }
+
+    /// Of these patients, those that are still live wait for their last study.
+    async fn keep_waiting(&mut self, candidates: &[Candidate]) -> Result<(), Error> {
+        if self.settings.dry_run {
+            return Ok(());
+        }
+        let live: HashSet<i64> = self.target.still_live(Level::Patient, candidates).await?.into_iter().collect();
+        for patient in candidates {
+            if live.contains(&patient.id) {
+                self.memory.waiting.insert(patient.id, patient.clone());
+            } else {
+                self.memory.waiting.remove(&patient.id);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why the brake holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// More is gone than may go.
+    TooMany,
+    /// What an earlier run had found is not known, and being looked for again.
+    Recounts,
+    /// Rows were counted and not kept, and of those that were kept some are back.
+    Uncertain,
+}
+
+/// What the run says when the brake holds.
+fn wording(why: Why, tally: Tally, settings: &Settings) -> String {
+    let limit = settings.max_deletes;
+    let why = match why {
+        Why::TooMany => format!(
+            "the brake on deletes: {tally} are gone from the source, more than target.max_deletes lets go in one \
+             run ({} rows, {} % of a level)",
+            limit.rows, limit.percent,
+        ),
+        Why::Recounts => format!(
+            "the brake on deletes holds since an earlier run, until all rows have been compared again, which a full \
+             run does at once; so far {tally} are gone from the source"
+        ),
+        Why::Uncertain => format!(
+            "the brake on deletes: more was gone than target.max_deletes lets go in one run, and some of it is back; \
+             the rest, at the most {tally}, is compared again before any goes"
+        ),
+    };
+    format!(
+        "{why}; none was deleted{}. If the source is right, confirm with: rbac-sync run{} --allow-deletes",
+        if settings.dry_run { "" } else { ", everything else was applied" },
+        if settings.mode == Mode::Full { " --mode full" } else { "" },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::gone::tests::settings;
+    use super::*;
+
+    #[test]
+    fn the_brake_says_that_too_much_is_gone_only_where_it_is() {
+        let tally = Tally { patients: 0, studies: 7, series: 2 };
+        let said = |why| wording(why, tally, &settings(10, false));
+        assert!(said(Why::TooMany).contains("7 studies and 2 series are gone from the source, more than"));
+        for why in [Why::Recounts, Why::Uncertain] {
+            let text = said(why);
+            assert!(!text.contains("are gone from the source, more than"), "{text}");
+            assert!(text.contains("compared again") && text.contains("7 studies and 2 series"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_dry_run_does_not_say_that_it_applied_anything() {
+        let dry = Settings { dry_run: true, ..settings(10, false) };
+        assert!(!wording(Why::TooMany, Tally::default(), &dry).contains("applied"));
+        assert!(wording(Why::TooMany, Tally::default(), &settings(10, false)).contains("applied"));
     }
 }

@@ -41,9 +41,9 @@ impl Run<'_> {
         let begun = Instant::now();
         let horizon = self.snapshot.horizon().await?;
         let now = self.snapshot.now().await?;
-        self.memory.settle(horizon, self.settings.overlap, begun);
         let mut progress = Progress { now, horizon, stored, reached: stored.map(|cursor| cursor.updated_time) };
         let mut newest_pk = [None; 3];
+        self.orphans().await?;
         for level in Level::ALL {
             let index = level as usize;
             let indexed = self.snapshot.is_indexed(level);
@@ -74,6 +74,8 @@ impl Run<'_> {
         }
         self.commit().await?;
         if !self.settings.dry_run {
+            // Only now: what was under way at the poll before may have been read in this one.
+            self.memory.settle(poll.horizon, self.settings.overlap, poll.at);
             self.memory.polled(poll);
         }
         Ok(())
@@ -128,10 +130,14 @@ impl Run<'_> {
         }
     }
 
-    /// Keeps how far a level has been read, but not past what a transaction under way may still write.
+    /// Keeps how far a level has been read, but not past what a transaction under way may still write, nor past
+    /// studies that are not remembered.
     async fn move_cursor(&mut self, level: Level, progress: &mut Progress) -> Result<(), Error> {
         let index = level as usize;
         let stored = progress.stored[index];
+        if self.memory.orphans.is_full() {
+            return Ok(());
+        }
         let limit = self.memory.limit(progress.horizon, index);
         let updated_time = hold(stored.updated_time, progress.reached[index], limit, progress.now);
         let cursor = Cursor { updated_time, ..stored };

@@ -86,7 +86,6 @@ impl World {
                 continue;
             }
             let overlap = Duration::from_secs(OVERLAP.unsigned_abs());
-            memory.settle(horizon, overlap, instant);
             let mut reached = cursor;
             if look.scans || memory.new_behind(0).is_none() {
                 let from = begin_in(self.zone, cursor, overlap, now);
@@ -96,6 +95,7 @@ impl World {
                 reached = advance(cursor, found.iter().map(|(_, time)| *time), now);
             }
             cursor = hold(cursor, reached, memory.limit(horizon, 0), now);
+            memory.settle(horizon, overlap, instant);
             memory.polled(Poll { at: instant, horizon, now, reached: [reached; 3], newest_pk: [Some(0); 3] });
         }
         (read, cursor)

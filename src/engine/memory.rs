@@ -2,18 +2,20 @@
 //!
 //! All of it can be lost: the next run then reads more than it had to. Pure.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 
 use super::cursor::advance;
-use super::gone::Gone;
+use super::gone::{Gone, Tally};
 use super::institutions::Codes;
+use super::orphans::Orphans;
 use super::sweep::{END, START};
 use super::{Kind, Settings};
 use crate::source::Horizon;
-use crate::target::Pass;
+use crate::target::{Candidate, Pass};
 
 /// Polls that are remembered at the most; forgetting one in the middle only makes a cursor move later.
 const POLLS: usize = 64;
@@ -46,6 +48,11 @@ pub(super) struct Poll {
 /// The memory of one source.
 #[derive(Debug)]
 pub struct Memory {
+    /// The time of serving a target in which all this was learned.
+    tenure: Option<Arc<str>>,
+    /// Whether the target has not kept all that the passes below were told: while a run is under way, and after
+    /// one that was dropped, cancelled or failed by the target.
+    doubtful: bool,
     polls: VecDeque<Poll>,
     /// When the next scan of `updated_time` without an index may begin, by level.
     scan_due: [Option<Instant>; 3],
@@ -55,6 +62,14 @@ pub struct Memory {
     pub(super) stored: [Pass; 3],
     /// What each look has found gone: the passes over many runs, the run's own anew each time.
     pub(super) gone: [Gone; LOOKS],
+    /// Patients that the brake has let go, and that wait for the last of their studies to go.
+    pub(super) waiting: BTreeMap<i64, Candidate>,
+    /// Studies whose patients do not exist.
+    pub(super) orphans: Orphans,
+    /// In which order the passes have their turn.
+    pub(super) turns: [Kind; 3],
+    /// What the passes that the brake holds had found gone, while they are made anew.
+    counted: [Tally; OWN],
     /// The codes that the pass over the studies has seen; none: it did not begin in this process, and so
     /// not all are known.
     pub(super) codes: Option<Codes>,
@@ -67,11 +82,17 @@ pub struct Memory {
 impl Default for Memory {
     fn default() -> Self {
         Self {
+            tenure: None,
+            doubtful: false,
             polls: VecDeque::new(),
             scan_due: [None; 3],
             passes: None,
             stored: Default::default(),
             gone: Default::default(),
+            waiting: BTreeMap::new(),
+            orphans: Orphans::default(),
+            turns: Kind::ALL,
+            counted: Default::default(),
             codes: None,
             passes_kept: None,
             page: FIRST_PAGE,
@@ -80,6 +101,30 @@ impl Default for Memory {
 }
 
 impl Memory {
+    /// What was learned of another target, or before somebody else served this one, is void; and what the latest
+    /// run had not brought to the target was not done.
+    pub(super) fn serve(&mut self, tenure: Option<Arc<str>>) {
+        if self.tenure != tenure {
+            *self = Self { tenure, ..Self::default() };
+        } else if self.doubtful {
+            self.passes = None;
+            self.gone = Default::default();
+            self.waiting = BTreeMap::new();
+            self.codes = None;
+            self.doubtful = false;
+        }
+    }
+
+    /// A run begins to write.
+    pub(super) fn begin(&mut self) {
+        self.doubtful = true;
+    }
+
+    /// The run has ended, and the target has kept what it was told.
+    pub(super) fn kept(&mut self) {
+        self.doubtful = false;
+    }
+
     /// Remembers a delta that has ended. What it did not scan had been read as far as at the poll before.
     pub(super) fn polled(&mut self, mut poll: Poll) {
         if let Some(before) = self.polls.back() {
@@ -93,7 +138,7 @@ impl Memory {
         self.polls.push_back(poll);
     }
 
-    /// Forgets the polls that no longer matter to a run which reads `horizon` now: all but the latest
+    /// Forgets the polls that no longer matter after a run that has read `horizon` now: all but the latest
     /// settled one and the one before it. Where the database cannot tell which transactions are under
     /// way, a poll counts as settled after `overlap`.
     pub(super) fn settle(&mut self, horizon: Option<Horizon>, overlap: Duration, now: Instant) {
@@ -159,6 +204,12 @@ impl Memory {
         (0..OWN).any(|pass| self.is_held(pass))
     }
 
+    /// Whether the brake holds, or would hold, rows of which not all are known or kept: those of a pass that it
+    /// holds, and of one that is not complete.
+    pub(super) fn may_hold_more(&self) -> bool {
+        self.holds() || (0..OWN).any(|pass| !self.is_complete(pass) && !self.gone[pass].is_empty())
+    }
+
     /// Whether a pass that the brake holds is being made anew: until it is complete nobody knows what is gone.
     pub(super) fn recounts(&self) -> bool {
         (0..OWN).any(|pass| self.is_held(pass) && !self.is_complete(pass))
@@ -207,10 +258,22 @@ impl Memory {
     pub(super) fn begin_outdated_anew(&mut self, settings: &Settings) {
         for pass in 0..OWN {
             if self.is_held(pass) && self.gone[pass].is_outdated() {
-                self.passes.get_or_insert_default()[pass] = anew(self.pass(pass));
-                self.gone[pass] = Gone::new(settings);
+                self.begin_anew(pass, settings);
+                self.counted[pass] = Tally::default();
             }
         }
+    }
+
+    /// A pass goes round once more. It is held no less for that, and what it had found gone is still told.
+    pub(super) fn begin_anew(&mut self, pass: usize, settings: &Settings) {
+        self.counted[pass] = self.gone[pass].tally();
+        self.gone[pass] = Gone::new(settings);
+        self.passes.get_or_insert_default()[pass] = anew(self.pass(pass));
+    }
+
+    /// What the passes that are being made anew had found gone.
+    pub(super) fn counted_before(&self) -> impl Iterator<Item = Tally> {
+        (0..OWN).filter(|pass| self.is_held(*pass) && !self.is_complete(*pass)).map(|pass| self.counted[pass])
     }
 
     /// Adapts the size of a page to what the last one took, so that it fits a budget.
@@ -245,6 +308,29 @@ mod tests {
     fn poll(horizon: Option<Horizon>, second: u32) -> Poll {
         let newest_pk = [Some(i64::from(second) * 100); 3];
         Poll { at: Instant::now(), horizon, now: at(second), reached: [Some(at(second)); 3], newest_pk }
+    }
+
+    #[test]
+    fn after_a_run_that_was_dropped_or_that_the_target_failed_the_passes_are_asked_for_again() {
+        let mut memory = found([70, 80, 90], 1);
+        memory.polled(poll(None, 1));
+        memory.begin();
+        memory.kept();
+        memory.serve(None);
+        assert!(memory.passes.is_some() && !memory.gone[ACCESS].is_empty());
+        memory.begin();
+        memory.serve(None);
+        assert!(memory.passes.is_none() && memory.gone[ACCESS].is_empty());
+        assert_eq!(memory.new_behind(0), Some(100), "the source is known as well as before");
+    }
+
+    #[test]
+    fn another_target_or_another_time_of_serving_it_makes_all_void() {
+        let mut memory = found([70, 80, 90], 1);
+        memory.polled(poll(None, 1));
+        memory.serve(Some("another".into()));
+        assert!(memory.passes.is_none() && memory.gone[ACCESS].is_empty());
+        assert_eq!(memory.new_behind(0), None);
     }
 
     #[test]
@@ -293,6 +379,28 @@ mod tests {
         assert_eq!(memory.new_behind(0), Some(100));
         memory.settle(horizon(40, 40), Duration::ZERO, Instant::now());
         assert_eq!(memory.new_behind(0), Some(200));
+    }
+
+    #[test]
+    fn a_row_that_was_under_way_is_looked_for_by_the_poll_that_sees_it_and_not_only_before() {
+        let mut memory = Memory::default();
+        let mut ended = |horizon, second| {
+            let behind = memory.new_behind(0);
+            memory.settle(horizon, Duration::ZERO, Instant::now());
+            memory.polled(poll(horizon, second));
+            behind
+        };
+        for (second, xmax) in [(1, 10), (2, 20)] {
+            ended(horizon(xmax, xmax), second);
+        }
+        // Transaction 20 is under way, has drawn key 250, and is passed by others.
+        for (second, xmax) in [(3, 30), (4, 40), (5, 50)] {
+            ended(horizon(20, xmax), second);
+        }
+        // It has committed.
+        assert!(ended(horizon(60, 60), 6) < Some(250));
+        ended(horizon(60, 60), 7);
+        assert!(ended(horizon(60, 60), 8) > Some(250), "later polls begin behind it");
     }
 
     #[test]
@@ -373,9 +481,12 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_that_is_not_complete_is_not_held() {
+    fn a_pass_that_is_not_complete_is_not_held_but_may_find_more_than_it_has() {
         let memory = found([70, 80, 90], 9);
         assert_eq!(memory.with_holds()[ACCESS], Pass::default());
+        assert!(!memory.holds() && memory.may_hold_more());
+        assert!(!found([70, 80, 90], 0).may_hold_more(), "it has found nothing gone");
+        assert!(!found([END, 80, 90], 9).may_hold_more(), "it knows all");
     }
 
     #[test]
@@ -400,6 +511,17 @@ mod tests {
         memory.gone[ACCESS].remove(Level::Study, 0);
         memory.begin_outdated_anew(&settings(2, false));
         assert!(memory.recounts() && memory.gone[ACCESS].is_empty());
+    }
+
+    #[test]
+    fn a_held_pass_that_goes_round_again_stays_held_and_is_counted_as_before() {
+        let mut memory = found([END, 80, 90], 9);
+        memory.stored = memory.with_holds();
+        assert_eq!(memory.counted_before().count(), 0, "it is complete");
+        memory.begin_anew(ACCESS, &settings(2, false));
+        assert!(memory.recounts() && memory.gone[ACCESS].is_empty());
+        assert_eq!(memory.counted_before().map(Tally::rows).sum::<u64>(), 9);
+        assert_eq!(memory.to_store()[ACCESS], under_way(END));
     }
 
     #[test]

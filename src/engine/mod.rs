@@ -24,6 +24,7 @@ mod gone;
 mod histories;
 mod institutions;
 mod memory;
+mod orphans;
 mod plan;
 mod project;
 mod report;
@@ -42,7 +43,7 @@ pub use report::{Counts, Levels, Mode, RunReport};
 
 use crate::config::{Deletes, MaxDeletes, SourceConfig, SourceName, TargetConfig};
 use crate::source::{Snapshot, Source};
-use crate::target::{Target, TargetSession};
+use crate::target::{Cursor, Target, TargetSession};
 use gone::Gone;
 use institutions::Institutions;
 use memory::OWN;
@@ -137,6 +138,7 @@ async fn attempt(
     let mut session = target.session(&settings.source, settings.dry_run).await?;
     let cursors = session.cursors().await?;
     let mut memory = source.memory().await;
+    memory.serve(target.tenure());
     if memory.passes.is_none() {
         memory.recall(session.passes().await?);
     }
@@ -156,18 +158,12 @@ async fn attempt(
         look: OWN,
         seen: Seen::default(),
     };
-    // A level without a cursor, or with one inside the first load, has rows that were never read.
-    let loading = cursors.iter().any(|cursor| cursor.is_none_or(|cursor| cursor.load_pk.is_some()));
-    if loading {
-        *mode = Mode::Full;
-        run.load(cursors).await?;
-    } else if settings.mode == Mode::Full || (settings.allow_deletes && run.memory.holds()) {
-        // What the brake holds was counted and not all of it was kept: who allows it allows a look at all.
-        *mode = Mode::Full;
-        run.full().await?;
-    } else {
-        run.delta(cursors.map(Option::unwrap_or_default)).await?;
+    run.memory.begin();
+    let done = run.work(cursors, mode).await;
+    if !done.as_ref().is_err_and(|error| error.side == Side::Target || error.class == Class::Cancelled) {
+        run.memory.kept();
     }
+    done?;
     *verified_since = run.verified_since();
     run.snapshot.close().await?;
     run.target.close();
@@ -183,6 +179,10 @@ enum Kind {
     Patients = 1,
     /// Every study with its series.
     Studies = 2,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Access, Self::Patients, Self::Studies];
 }
 
 /// A run under way.
@@ -202,6 +202,23 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Looks at what the settings ask for; `mode` becomes what that was.
+    async fn work(&mut self, cursors: [Option<Cursor>; 3], mode: &mut Mode) -> Result<(), Error> {
+        // A level without a cursor, or with one inside the first load, has rows that were never read.
+        let loading = cursors.iter().any(|cursor| cursor.is_none_or(|cursor| cursor.load_pk.is_some()));
+        if loading {
+            *mode = Mode::Full;
+            self.load(cursors).await?;
+        } else if self.settings.mode == Mode::Full || (self.settings.allow_deletes && self.memory.may_hold_more()) {
+            // Not all that is gone is known or was kept: who allows it allows a look at all.
+            *mode = Mode::Full;
+            self.full().await?;
+        } else {
+            self.delta(cursors.map(Option::unwrap_or_default)).await?;
+        }
+        self.memory.orphans.error().map_or(Ok(()), Err)
+    }
+
     /// Ends a batch: keeps its rows and counts, and moves the view of the source on when it is old.
     async fn commit(&mut self) -> Result<(), Error> {
         self.target.commit().await?;

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::plan::plan;
-use super::{Class, Error, Run, Side};
+use super::{Error, Run};
 use crate::model::{Links, Patient, REJECTED, Series, Study, joined, survivor};
 use crate::source::{Level, SourceSeries, SourceStudy};
 use crate::target::Candidate;
@@ -98,6 +98,12 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Looks once more at the studies that had no patient.
+    pub(super) async fn orphans(&mut self) -> Result<(), Error> {
+        let pks = self.memory.orphans.pks();
+        self.studies(&pks).await
+    }
+
     async fn study_batch(&mut self, pks: &[i64]) -> Result<(), Error> {
         self.keep_rows().await?;
         let (deleting, found): (Vec<_>, Vec<_>) =
@@ -105,11 +111,13 @@ impl Run<'_> {
         self.studies_being_deleted(&deleting).await?;
         let found_pks: Vec<i64> = found.iter().map(|study| study.row.source_pk).collect();
         let series = self.snapshot.series_of(&found_pks).await?;
+        let (found, patients) = self.studies_with_patients(pks, found).await?;
         let mut series_of: HashMap<i64, Vec<SourceSeries>> = HashMap::new();
         for series in series {
             series_of.entry(series.study_pk).or_default().push(series);
         }
-        let wanted = self.wanted_studies(found, &series_of).await?;
+        series_of.retain(|study, _| patients.contains_key(study));
+        let wanted = wanted_studies(found, &patients, &series_of);
         let series = series_of.values().flatten();
         self.institutions.ensure(series, &mut self.target, &mut self.uncommitted).await?;
 
@@ -133,32 +141,27 @@ impl Run<'_> {
         self.series(series, &existing_ids, &uids).await
     }
 
-    /// Completes studies with what depends on other rows.
-    async fn wanted_studies(
+    /// The studies that have a patient, and `id` of the surviving patient by the pk of the study.
+    async fn studies_with_patients(
         &mut self,
+        looked_at: &[i64],
         found: Vec<SourceStudy>,
-        series_of: &HashMap<i64, Vec<SourceSeries>>,
-    ) -> Result<Vec<Study>, Error> {
+    ) -> Result<(Vec<SourceStudy>, HashMap<i64, i64>), Error> {
         let patient_pks: HashSet<i64> = found.iter().map(|study| study.patient_pk).collect();
         let mut links = Links::new();
         self.snapshot.follow_merges(patient_pks.iter().copied(), &mut links).await?;
         let survivors: HashSet<i64> = patient_pks.iter().map(|pk| survivor(*pk, &links)).collect();
         let ids = self.require_patients(survivors.into_iter().collect()).await?;
-        let complete = found.into_iter().map(|study| {
-            let patient_fk = *ids.get(&survivor(study.patient_pk, &links)).ok_or_else(|| {
-                let text = format!("study pk {} refers to a patient that does not exist", study.row.source_pk);
-                Error::new(Side::Source, Class::Permanent, text)
-            })?;
-            let own = series_of.get(&study.row.source_pk).map_or(&[][..], Vec::as_slice);
-            let shown = || own.iter().filter(|series| series.row.rejection_state != Some(REJECTED));
-            Ok(Study {
-                patient_fk,
-                modalities: joined(shown().filter_map(|series| series.row.modality.as_deref())),
-                institutions: joined(shown().filter_map(|series| series.row.institution.as_deref())),
-                ..study.row
-            })
-        });
-        complete.collect()
+        let patient_of = |study: &SourceStudy| {
+            let id = ids.get(&survivor(study.patient_pk, &links))?;
+            Some((study.row.source_pk, *id))
+        };
+        let patients: HashMap<i64, i64> = found.iter().filter_map(patient_of).collect();
+        let (found, orphans): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|study| patients.contains_key(&study.row.source_pk));
+        let orphans: Vec<i64> = orphans.iter().map(|study| study.row.source_pk).collect();
+        self.memory.orphans.note(looked_at, &orphans);
+        Ok((found, patients))
     }
 
     /// Writes all series of some studies; `study_ids` are those of the studies that were there before,
@@ -210,4 +213,23 @@ impl Run<'_> {
 
 fn by_id<T>(rows: &[(i64, T)]) -> Vec<(i64, &T)> {
     rows.iter().map(|(id, row)| (*id, row)).collect()
+}
+
+/// Completes studies with what depends on other rows.
+fn wanted_studies(
+    found: Vec<SourceStudy>,
+    patients: &HashMap<i64, i64>,
+    series_of: &HashMap<i64, Vec<SourceSeries>>,
+) -> Vec<Study> {
+    let complete = found.into_iter().map(|study| {
+        let own = series_of.get(&study.row.source_pk).map_or(&[][..], Vec::as_slice);
+        let shown = || own.iter().filter(|series| series.row.rejection_state != Some(REJECTED));
+        Study {
+            patient_fk: patients[&study.row.source_pk],
+            modalities: joined(shown().filter_map(|series| series.row.modality.as_deref())),
+            institutions: joined(shown().filter_map(|series| series.row.institution.as_deref())),
+            ..study.row
+        }
+    });
+    complete.collect()
 }

@@ -6,7 +6,7 @@
 //!
 //! A pass is a full run in slices. What it finds different is written at once; what it finds gone waits
 //! until the pass is complete, so that the [brake](super::brake) sees all of it. The place that is kept in the
-//! target does not pass a row that waits.
+//! target does not pass a row that waits. A pass that the brake holds goes round all the same.
 
 use std::time::{Duration, Instant};
 
@@ -34,20 +34,34 @@ impl Run<'_> {
             return Ok(());
         }
         let begun = Instant::now();
-        for (kind, until) in [(Kind::Access, budget / 2), (Kind::Patients, budget), (Kind::Studies, budget)] {
+        let order = self.memory.turns;
+        let mut served = 0;
+        for kind in order {
+            let now = Instant::now();
+            if served > 0 && now >= begun + budget {
+                break;
+            }
+            let share = if kind == Kind::Access { budget / 2 } else { budget };
             self.look = kind as usize;
-            let result = self.roll_pass(kind, begun + until).await;
+            let result = self.roll_pass(kind, (begun + budget).min(now + share)).await;
             self.look = OWN;
             result?;
+            served += 1;
         }
+        self.memory.turns = turns_after(order, served);
         Ok(())
     }
 
     async fn roll_pass(&mut self, kind: Kind, until: Instant) -> Result<(), Error> {
-        let mut pass = self.memory.pass(kind as usize);
         let now = Utc::now();
         let every =
             if kind == Kind::Access { ACCESS_EVERY.min(self.settings.sweep_every) } else { self.settings.sweep_every };
+        let waits = self.memory.is_complete(kind as usize) && self.memory.is_held(kind as usize);
+        if waits && is_due(self.memory.pass(kind as usize).started, every, now) {
+            // The brake holds deletes, and nothing else.
+            self.memory.begin_anew(kind as usize, self.settings);
+        }
+        let mut pass = self.memory.pass(kind as usize);
         if pass.started.is_none() {
             if !self.memory.is_held(kind as usize) && !is_due(pass.verified_since, every, now) {
                 return Ok(());
@@ -150,9 +164,23 @@ impl Run<'_> {
     }
 }
 
-/// A clock that was set back makes a pass due.
-fn is_due(verified_since: Option<DateTime<Utc>>, every: Duration, now: DateTime<Utc>) -> bool {
-    verified_since.is_none_or(|since| (now - since).to_std().is_ok_and(|age| age >= every) || since > now)
+/// The order of the next run, when in this one time was left for so many passes: those that had no turn come
+/// first, but the access control IDs before them unless they alone took all the time.
+fn turns_after(mut order: [Kind; 3], served: usize) -> [Kind; 3] {
+    if served == order.len() {
+        return Kind::ALL;
+    }
+    let access_alone = order[..served] == [Kind::Access];
+    order.rotate_left(served);
+    if !access_alone {
+        order.sort_by_key(|kind| *kind != Kind::Access);
+    }
+    order
+}
+
+/// Whether a pass is due, of which the last one began at `since`. A clock that was set back makes it due.
+fn is_due(since: Option<DateTime<Utc>>, every: Duration, now: DateTime<Utc>) -> bool {
+    since.is_none_or(|since| (now - since).to_std().is_ok_and(|age| age >= every) || since > now)
 }
 
 /// Studies of the source that stand otherwise in the target; what is only in the target is found by pk.
@@ -199,6 +227,30 @@ mod tests {
     fn a_study_that_is_not_there_differs_unless_it_is_being_deleted() {
         let source = AccessMap::from([(1, study(None, false, &[])), (2, study(None, true, &[]))]);
         assert_eq!(differing(&source, &AccessMap::new()), [1]);
+    }
+
+    #[test]
+    fn no_pass_starves_whichever_of_them_use_the_time_up() {
+        for greedy in 0..8 {
+            let uses_up = |kind: Kind| greedy & (1 << kind as usize) != 0;
+            let (mut order, mut waited) = (Kind::ALL, [0; 3]);
+            for run in 0..20 {
+                let last = order.iter().position(|kind| uses_up(*kind)).map_or(3, |greedy| greedy + 1);
+                for kind in Kind::ALL {
+                    waited[kind as usize] = if order[..last].contains(&kind) { 0 } else { waited[kind as usize] + 1 };
+                }
+                assert!(waited.iter().all(|runs| *runs < 4), "{greedy:03b} in run {run}: {waited:?}");
+                order = turns_after(order, last);
+            }
+        }
+    }
+
+    #[test]
+    fn access_control_ids_come_first_unless_they_took_all_the_time() {
+        use Kind::{Access, Patients, Studies};
+        assert_eq!(turns_after([Access, Patients, Studies], 3), [Access, Patients, Studies]);
+        assert_eq!(turns_after([Access, Patients, Studies], 2), [Access, Studies, Patients]);
+        assert_eq!(turns_after([Access, Patients, Studies], 1), [Patients, Studies, Access]);
     }
 
     #[test]

@@ -61,8 +61,9 @@ impl Run<'_> {
     /// A run over everything that leaves the cursors alone.
     pub(super) async fn full(&mut self) -> Result<(), Error> {
         let begun = Utc::now();
-        self.sweep(Level::Patient, None).await?;
+        // A patient goes after its last study: where deletes do not wait for the end, few patients have to wait.
         self.sweep(Level::Study, None).await?;
+        self.sweep(Level::Patient, None).await?;
         let codes = self.institutions.take_seen();
         self.institutions.settle(&codes, &mut self.target, &mut self.uncommitted).await?;
         self.commit().await?;
@@ -95,7 +96,7 @@ impl Run<'_> {
                 Level::Study | Level::Series => self.studies(&pks).await?,
             }
             self.find_gone(level, after, upto, keys).await?;
-            if let Some(place) = place.filter(|_| self.gone().is_empty()) {
+            if let Some(place) = place.filter(|_| self.gone().is_empty() && self.memory.waiting.is_empty()) {
                 self.target.set_cursor(level, Cursor { load_pk: Some(upto), ..place }).await?;
             }
             self.commit().await?;

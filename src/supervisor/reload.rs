@@ -225,6 +225,7 @@ impl<O: Outside> Supervisor<O> {
         if let Some(target) = target {
             self.link.replace(target, Instant::now());
             self.residents.set(Vec::new());
+            self.lanes.iter_mut().for_each(|lane| lane.verified_since = None);
         }
         self.rearrange_lanes(&new, sources);
         self.residents.tell(&new);

@@ -222,6 +222,13 @@ impl Target {
         }
     }
 
+    /// What tells this time of serving the target from every other one, also of another target; none: this
+    /// process does not serve it.
+    #[must_use]
+    pub fn tenure(&self) -> Option<Arc<str>> {
+        self.lock.token().ok()
+    }
+
     /// Lets somebody else serve the target. What this process still writes fails.
     pub async fn release(&self) {
         self.lock.set_token(None);

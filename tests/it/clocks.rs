@@ -3,8 +3,10 @@
 use chrono::{Duration, NaiveDateTime, Utc};
 
 use crate::harness::archive::Val;
+use crate::harness::cluster::{self, Cluster};
 use crate::harness::generate;
 use crate::harness::mutate::Change;
+use crate::harness::product::Product;
 use crate::harness::random;
 use crate::harness::shape::{Dialect, Shape};
 use crate::harness::site::Site;
@@ -128,6 +130,140 @@ async fn a_node_whose_clock_is_behind_loses_nothing() {
             }
             site.sync(&["--mode", "delta"]).await;
             site.assert_in_step(&format!("{minutes} minutes behind")).await;
+        }
+    }
+}
+
+/// An archive in Vienna, whose clock the tests set, in a server of its own: nobody else's transactions hold the
+/// cursor back.
+///
+/// The program asks the server for its clock. In PostgreSQL a function of the archive's schema answers in place of
+/// the system's; in MariaDB every session of the reader begins with a statement that sets its clock. So each run
+/// finds itself at that moment, with the rows that a JVM in Vienna has written by its wall clock.
+async fn vienna(dialect: Dialect, seed: u64, filled: &str) -> Site {
+    let product = if dialect == Dialect::Postgres { Product::Postgres } else { Product::Mariadb };
+    let server: &'static Cluster = Box::leak(Box::new(Cluster::of(product)));
+    let target = cluster::shared_for(dialect);
+    let mut site = Site::on(server, target, dialect, dialect, Shape::release("5.35.0"), random::seed(seed)).await;
+    site.settings.zone = "Europe/Vienna";
+    if dialect == Dialect::Postgres {
+        let name = site.archive.db.value("SELECT current_database()").await.unwrap();
+        site.archive.db.run(&format!("ALTER DATABASE {name} SET search_path = public, pg_catalog")).await;
+    }
+    site.archive.set_clock(wall(filled));
+    generate::fill(&mut site.archive, 120).await;
+    site
+}
+
+fn wall(time: &str) -> NaiveDateTime {
+    NaiveDateTime::parse_from_str(time, "%F %T").unwrap()
+}
+
+/// From now on the server's clock stands at that time of UTC.
+async fn stand_at(site: &mut Site, utc: &str) {
+    let set = match site.archive.dialect {
+        Dialect::Postgres => format!(
+            "CREATE OR REPLACE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql \
+             AS 'SELECT timestamptz ''{utc}Z'''"
+        ),
+        Dialect::Mariadb => {
+            format!("SET GLOBAL init_connect = 'SET timestamp = {}'", wall(utc).and_utc().timestamp())
+        }
+        Dialect::Sqlite => panic!("SQLite's clock is the machine's"),
+    };
+    site.archive.db.run(&set).await;
+}
+
+/// Patients with series, whom no merge ties to others.
+async fn loners(site: &mut Site) -> Vec<i64> {
+    let loners = "SELECT DISTINCT s.patient_fk FROM study s JOIN series e ON e.study_fk = s.pk \
+                  JOIN patient p ON p.pk = s.patient_fk WHERE NOT s.study_deleting AND p.merge_fk IS NULL \
+                  AND p.pk NOT IN (SELECT merge_fk FROM patient WHERE merge_fk IS NOT NULL)";
+    site.archive.db.numbers(loners).await
+}
+
+/// One more row of each level is changed, by the wall clock; each of another patient, so that none of them leads
+/// a delta to another one.
+async fn write_at(site: &mut Site, loners: &mut Vec<i64>, time: &str) {
+    for (table, column) in [("patient", "pat_sex"), ("study", "study_desc"), ("series", "department")] {
+        let patient = loners.pop().expect("enough patients");
+        let row = match table {
+            "patient" => format!("SELECT pk FROM patient WHERE pk = {patient}"),
+            "study" => format!("SELECT min(pk) FROM study WHERE NOT study_deleting AND patient_fk = {patient}"),
+            _ => format!(
+                "SELECT min(e.pk) FROM series e JOIN study s ON s.pk = e.study_fk \
+                 WHERE NOT s.study_deleting AND s.patient_fk = {patient}"
+            ),
+        };
+        let pk = site.archive.db.numbers(&row).await[0];
+        let fields = [(column, Val::from("X")), ("updated_time", Val::Time(wall(time)))];
+        site.archive.update(table, pk, &fields).await;
+    }
+}
+
+async fn cursor(site: &Site) -> NaiveDateTime {
+    let text = site.target().await.value("SELECT updated_time FROM sync_cursor WHERE level = 'study'").await.unwrap();
+    NaiveDateTime::parse_from_str(&text, "%F %T%.f").unwrap()
+}
+
+/// What is written in the hour that comes again lies further before the cursor than any overlap, so that a delta
+/// which only compares wall clocks would not read it.
+#[tokio::test]
+async fn rows_of_the_hour_that_comes_twice_all_arrive() {
+    // With runs in the second of the two hours, and with one after it.
+    let often: &[(&str, &[&str])] = &[
+        ("2026-10-25 01:05:00", &["2026-10-25 02:04:00", "2026-10-25 02:57:10"]),
+        ("2026-10-25 01:40:00", &["2026-10-25 02:39:00", "2026-10-25 02:35:00"]),
+        ("2026-10-25 01:59:00", &["2026-10-25 02:58:30"]),
+        ("2026-10-25 02:02:00", &["2026-10-25 02:59:30", "2026-10-25 03:01:00"]),
+        ("2026-10-25 04:00:00", &["2026-10-25 04:59:00"]),
+    ];
+    let seldom: &[(&str, &[&str])] =
+        &[("2026-10-25 02:30:00", &["2026-10-25 02:04:00", "2026-10-25 02:39:00", "2026-10-25 03:29:00"])];
+    for dialect in Dialect::SERVERS {
+        for runs in [often, seldom] {
+            let mut site = vienna(dialect, 185, "2026-10-24 08:00:00").await;
+            let mut loners = loners(&mut site).await;
+            stand_at(&mut site, "2026-10-25 00:58:00").await;
+            write_at(&mut site, &mut loners, "2026-10-25 02:57:30").await;
+            site.sync(&[]).await;
+            site.assert_in_step("before the clock is set back").await;
+            let naive = cursor(&site).await - Duration::minutes(6);
+            assert!(wall(runs[0].1[0]) < naive, "{naive}: a naive delta would read it");
+            for (utc, times) in runs {
+                stand_at(&mut site, utc).await;
+                for time in *times {
+                    write_at(&mut site, &mut loners, time).await;
+                }
+                site.sync(&["--mode", "delta"]).await;
+                site.assert_in_step(&format!("at {utc} UTC")).await;
+            }
+        }
+    }
+}
+
+/// The hour that is skipped does not exist: no time of it can be turned into UTC. Yet a row may carry one, from a
+/// node whose clock is set late, and then the cursor stands in it.
+#[tokio::test]
+async fn around_the_hour_that_is_skipped_rows_arrive_and_nothing_stops() {
+    for dialect in Dialect::SERVERS {
+        let mut site = vienna(dialect, 186, "2026-03-28 08:00:00").await;
+        let mut loners = loners(&mut site).await;
+        stand_at(&mut site, "2026-03-29 00:58:00").await;
+        write_at(&mut site, &mut loners, "2026-03-29 01:57:30").await;
+        site.sync(&[]).await;
+        for (utc, times, then) in [
+            ("2026-03-29 01:02:00", ["2026-03-29 01:59:50", "2026-03-29 02:59:00"], "2026-03-29 02:59:00"),
+            ("2026-03-29 01:08:00", ["2026-03-29 02:58:00", "2026-03-29 03:07:00"], "2026-03-29 03:07:00"),
+            ("2026-03-29 01:10:00", ["2026-03-29 03:03:00", "2026-03-29 03:09:30"], "2026-03-29 03:09:30"),
+        ] {
+            stand_at(&mut site, utc).await;
+            for time in times {
+                write_at(&mut site, &mut loners, time).await;
+            }
+            site.sync(&["--mode", "delta"]).await;
+            site.assert_in_step(&format!("at {utc} UTC")).await;
+            assert_eq!(cursor(&site).await, wall(then), "at {utc} UTC");
         }
     }
 }

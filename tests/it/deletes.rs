@@ -124,6 +124,25 @@ async fn a_study_being_deleted_counts_as_deleted_and_comes_back() {
 }
 
 #[tokio::test]
+async fn a_rejected_study_that_the_archive_deletes_is_gone() {
+    for dialect in Dialect::SERVERS {
+        let mut site = loaded(dialect, 60, 58).await;
+        let study = "SELECT pk FROM study WHERE NOT study_deleting AND pk IN (SELECT study_fk FROM series)";
+        let study = site.archive.pick(study).await.unwrap();
+        site.archive.db.run(&format!("UPDATE series SET rejection_state = 2 WHERE study_fk = {study}")).await;
+        site.archive.update("study", study, &[("rejection_state", Val::Int(2))]).await;
+        site.archive.bump("study", study).await;
+        site.sync(&["--mode", "delta"]).await;
+        site.assert_in_step("after the rejection").await;
+        assert_eq!(row(&site, "rbac_study", study).await["deleted_at"], None, "it is still there, and marked");
+        edit::delete_studies(&mut site.archive, &format!("pk = {study}")).await;
+        let run = site.sync(&["--mode", "full"]).await;
+        assert_eq!(run.count("study", "deleted"), 1);
+        site.assert_in_step("after the archive deleted it").await;
+    }
+}
+
+#[tokio::test]
 async fn a_study_stored_again_stays_the_same_row() {
     for dialect in Dialect::SERVERS {
         let mut site = loaded(dialect, 60, 55).await;

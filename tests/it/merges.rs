@@ -105,6 +105,25 @@ async fn of_a_circle_the_lowest_key_survives() {
 }
 
 #[tokio::test]
+async fn a_patient_merged_into_itself_keeps_its_studies() {
+    for dialect in Dialect::SERVERS {
+        let mut site = Site::within(dialect, Shape::release("5.35.0"), random::seed(66)).await;
+        let p = patients(&mut site, 3).await;
+        merge(&mut site, p[1], Some(p[0])).await;
+        out_of_overlap(&mut site, p[2]).await;
+        merge(&mut site, p[0], Some(p[0])).await;
+        site.sync(&["--mode", "delta"]).await;
+        assert_eq!(merged_into(&site, p[0]).await, None);
+        assert_eq!(merged_into(&site, p[1]).await, Some(p[0]));
+        assert_eq!((owner(&mut site, p[0]).await, owner(&mut site, p[1]).await), (p[0], p[0]));
+        site.assert_in_step("after the merge into itself").await;
+        merge(&mut site, p[0], Some(p[2])).await;
+        site.sync(&["--mode", "delta"]).await;
+        site.assert_in_step("after it was merged into another").await;
+    }
+}
+
+#[tokio::test]
 async fn a_merged_patient_keeps_its_identifiers() {
     for dialect in Dialect::SERVERS {
         let mut site = Site::within(dialect, Shape::release("5.35.0"), random::seed(63)).await;

@@ -12,7 +12,7 @@ use crate::harness::generate;
 use crate::harness::on_both_servers;
 use crate::harness::random;
 use crate::harness::shape::{Dialect, Shape};
-use crate::harness::site::Site;
+use crate::harness::site::{Site, program};
 use crate::harness::store::{Batch, Entity};
 use crate::harness::wait::{check, eventually};
 
@@ -28,7 +28,9 @@ on_both_servers!(
     a_study_that_comes_back_while_the_run_goes_on_is_not_deleted,
     a_half_restored_archive_wipes_nothing_and_a_whole_one_goes_on,
     beside_a_half_restored_source_a_delta_deletes_nothing,
+    while_the_brake_holds_changes_without_a_trace_are_applied,
     another_archive_in_its_place_wipes_nothing,
+    a_brake_that_held_while_somebody_else_served_the_target_holds_here_too,
 );
 
 async fn site(dialect: Dialect, seed: u64, studies: u32) -> Site {
@@ -295,6 +297,76 @@ async fn beside_a_half_restored_source_a_delta_deletes_nothing(dialect: Dialect)
         let run = daemon.run("{\"allow_deletes\": true}").await;
         assert_eq!(run["success"], true, "{run}");
         site.assert_in_step("after one permission").await;
+        daemon.stop().await;
+    }
+}
+
+async fn a_brake_that_held_while_somebody_else_served_the_target_holds_here_too(dialect: Dialect) {
+    let mut site = Site::between(dialect, Dialect::Sqlite, Shape::release("5.35.0"), random::seed(211)).await;
+    generate::fill(&mut site.archive, 80).await;
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    (site.settings.brake, site.settings.pace) = ((500, 10.0), "sweep_every = \"24h\"");
+    site.target_in(folders[0].path());
+    let daemon = site.daemon().await;
+    daemon.status_with("the first run", |status| status["last_result"]["success"] == true).await;
+    let before = site.target().await.numbers(DEAD).await;
+    // The daemon serves another target for a while.
+    site.target_in(folders[1].path());
+    daemon.status_with("another target", |status| status["config"]["generation"] == 2).await;
+    assert_eq!(daemon.run("{}").await["success"], true);
+    lose_half(&mut site).await;
+    let elsewhere = site.folder.path().join("elsewhere.toml");
+    let [first, second] = [0, 1].map(|number| folders[number].path().to_str().unwrap());
+    std::fs::write(&elsewhere, site.toml().replace(second, first)).unwrap();
+    let mut once = program(site.folder.path());
+    let once = once.args(["once", "--mode", "full", "--config"]).arg(&elsewhere).output().await.unwrap();
+    assert_eq!(once.status.code(), Some(1), "{once:?}");
+    site.target_in(folders[0].path());
+    daemon.status_with("the first target", |status| status["config"]["generation"] == 3).await;
+    let bereft = "SELECT p.pk FROM patient p JOIN kept_study k ON k.patient_fk = p.pk \
+                  WHERE k.pk % 2 = 0 AND NOT k.study_deleting AND p.merge_fk IS NULL";
+    let bereft = site.archive.pick(bereft).await.unwrap();
+    site.archive.bump("patient", bereft).await;
+    let run = daemon.run("{}").await;
+    assert!(run["success"] == false && braked(&run), "{run}");
+    assert_eq!(site.target().await.numbers(DEAD).await, before);
+    daemon.stop().await;
+}
+
+async fn while_the_brake_holds_changes_without_a_trace_are_applied(dialect: Dialect) {
+    // With the first brake the passes count some rows without keeping them, with the second they keep all.
+    for (seed, brake) in [(209, (8, 100.0)), (210, (500, 5.0))] {
+        let mut site = site(dialect, seed, 60).await;
+        site.settings.brake = brake;
+        // A study that no delta looks at again.
+        let study =
+            site.archive.pick("SELECT min(pk) FROM study WHERE pk % 2 = 1 AND NOT study_deleting").await.unwrap();
+        for (table, rows) in [
+            ("patient", format!("pk = (SELECT patient_fk FROM study WHERE pk = {study})")),
+            ("study", format!("pk = {study}")),
+            ("series", format!("study_fk = {study}")),
+        ] {
+            site.archive.db.run(&format!("UPDATE {table} SET updated_time = '2020-01-01 00:00:00' WHERE {rows}")).await;
+        }
+        let daemon = sweeping(&mut site).await;
+        daemon.run("{}").await;
+        edit::delete_studies(&mut site.archive, "pk % 2 = 0").await;
+        daemon.status_with("the brake", |status| braked(&status["last_result"])).await;
+        let before = site.target().await.numbers(DEAD).await;
+        for id in ["FIRST", "SECOND"] {
+            let table = "study_access_control_id";
+            site.archive.db.run(&format!("DELETE FROM {table} WHERE study_fk = {study}")).await;
+            let new = format!("INSERT INTO {table} (study_fk, access_control_id) VALUES ({study}, '{id}')");
+            site.archive.db.run(&new).await;
+            let changed = format!("SELECT count(*) FROM rbac_study WHERE access_control_ids = '{id}'");
+            eventually("the change is applied", CAP, async || {
+                check(site.target().await.numbers(&changed).await == [1], daemon.log())
+            })
+            .await;
+            let run = daemon.run("{}").await;
+            assert!(run["success"] == false && braked(&run), "{run}");
+        }
+        assert_eq!(site.target().await.numbers(DEAD).await, before);
         daemon.stop().await;
     }
 }

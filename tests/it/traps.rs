@@ -159,7 +159,7 @@ async fn without_an_index_new_rows_come_at_once_and_changed_ones_when_a_scan_is_
 #[tokio::test]
 async fn verify_finds_what_a_delta_cannot_see_and_writes_nothing() {
     for dialect in Dialect::SERVERS {
-        let mut site = Site::within(dialect, Shape::release("5.34.3"), random::seed(167)).await;
+        let mut site = Site::within(dialect, Shape::release("5.34.3"), random::seed(169)).await;
         generate::fill(&mut site.archive, 40).await;
         let daemon = started(&mut site, "1h", LAZY).await;
         let verify = async |site: &Site| {
@@ -204,7 +204,7 @@ async fn an_index_on_updated_time_is_used_at_every_run() {
 
 #[tokio::test]
 async fn a_transaction_that_was_open_before_the_first_load_is_not_lost() {
-    let mut site = Site::new(Shape::release("5.35.0"), random::seed(167)).await;
+    let mut site = Site::new(Shape::release("5.35.0"), random::seed(170)).await;
     site.settings.overlap = "1s";
     site.archive.set_clock(chrono::Utc::now().naive_utc() - chrono::Duration::days(1));
     generate::fill(&mut site.archive, 40).await;

@@ -21,6 +21,8 @@ use super::shape::{Dialect, Shape};
 pub(crate) struct Settings {
     pub(crate) interval: &'static str,
     pub(crate) overlap: &'static str,
+    /// The zone of the archive's JVM.
+    pub(crate) zone: &'static str,
     /// More lines of the source.
     pub(crate) pace: &'static str,
     pub(crate) deletes: Gone,
@@ -110,6 +112,7 @@ impl Site {
         let settings = Settings {
             interval: "1h",
             overlap: "6m",
+            zone: "UTC",
             pace: "",
             deletes: Gone::Tombstoned,
             brake: (1_000_000, 100.0),
@@ -125,7 +128,8 @@ impl Site {
 
     /// The configuration as the settings have it.
     pub(crate) fn toml(&self) -> String {
-        let Settings { interval, overlap, pace, deletes, brake: (rows, percent), http, level, more } = &self.settings;
+        let Settings { interval, overlap, zone, pace, deletes, brake: (rows, percent), http, level, more } =
+            &self.settings;
         let folder = self.folder.path().display();
         let secret = |url: &str, name: &str| {
             if url.starts_with("sqlite") { String::new() } else { format!("password_file = \"{folder}/{name}\"\n") }
@@ -138,7 +142,7 @@ impl Site {
         let http = http.as_ref().map_or(String::new(), |listen| format!("[http]\nlisten = {listen}\n"));
         format!(
             "[schedule]\ninterval = \"{interval}\"\n\n\
-             [[source]]\nname = \"main\"\nurl = \"{}\"\n{}time_zone = \"UTC\"\noverlap = \"{overlap}\"\n{pace}\n\n\
+             [[source]]\nname = \"main\"\nurl = \"{}\"\n{}time_zone = \"{zone}\"\noverlap = \"{overlap}\"\n{pace}\n\n\
              [target]\nurl = \"{target}\"\n{}deletes = \"{deletes}\"\n\
              max_deletes = {{ rows = {rows}, percent = {percent:.1} }}\n\n\
              [socket]\npath = \"{}\"\n\n[log]\nlevel = \"{level}\"\nformat = \"text\"\n\n{http}\n{more}",
