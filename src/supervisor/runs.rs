@@ -94,8 +94,9 @@ impl<O: Outside> Supervisor<O> {
             ..Settings::new(&lane.config, &self.config.target)
         };
         // An error span, so that no filter takes the fields away from a line that it lets through.
-        let span =
-            tracing::error_span!("run", run_id = %ticket.run_id, source = %name, trigger = %ticket.trigger.as_str());
+        let (run_id, trigger, config_generation) =
+            (ticket.run_id, ticket.trigger.as_str(), self.config_status.generation);
+        let span = tracing::error_span!("run", %run_id, source = %name, trigger, config_generation);
         let (progress, counts) = watch::channel(Levels::default());
         let cancel = CancellationToken::new();
         let (outside, source, target) = (self.outside.clone(), lane.source.clone(), self.link.target.clone());
