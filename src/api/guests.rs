@@ -16,6 +16,8 @@ pub(super) struct Guests(Mutex<Idle>);
 #[derive(Debug, Default)]
 struct Idle {
     next: u64,
+    /// Places that connections which were asked to leave will free, and that newcomers wait for.
+    promised: usize,
     /// By the order in which they became idle.
     leave: BTreeMap<u64, CancellationToken>,
 }
@@ -28,13 +30,20 @@ impl Guests {
         Arc::new(Guest { guests: self.clone(), leave, place })
     }
 
-    /// Ends the connection that has been idle for the longest time. False: all are being served.
-    pub(super) fn make_room(&self) -> bool {
-        let oldest = self.idle().leave.pop_first();
-        oldest.is_some_and(|(_, leave)| {
-            leave.cancel();
-            true
-        })
+    /// Ends the connection that has been idle for the longest time; its place is for whoever holds the promise.
+    /// `None`: all are being served.
+    pub(super) fn make_room(self: &Arc<Self>) -> Option<Promise> {
+        let mut idle = self.idle();
+        let (_, leave) = idle.leave.pop_first()?;
+        leave.cancel();
+        idle.promised += 1;
+        Some(Promise(self.clone()))
+    }
+
+    /// Whether the next place that becomes free is somebody's already: who takes it without a promise would
+    /// leave that one waiting for a connection that nobody has asked to leave.
+    pub(super) fn owes_room(&self) -> bool {
+        self.idle().promised > 0
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {
@@ -47,6 +56,16 @@ impl Idle {
         self.next += 1;
         self.leave.insert(self.next, leave);
         self.next
+    }
+}
+
+/// A place to come; dropped once it was taken or is not wanted any more.
+#[derive(Debug)]
+pub(super) struct Promise(Arc<Guests>);
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        self.0.idle().promised -= 1;
     }
 }
 
@@ -100,11 +119,11 @@ mod tests {
         let guests = Arc::new(Guests::default());
         let [first, second, third] = [(); 3].map(|()| guests.enter());
         drop(first.served());
-        assert!(guests.make_room());
+        assert!(guests.make_room().is_some());
         assert!(second.leave.is_cancelled() && !first.leave.is_cancelled() && !third.leave.is_cancelled());
-        assert!(guests.make_room() && third.leave.is_cancelled());
-        assert!(guests.make_room() && first.leave.is_cancelled());
-        assert!(!guests.make_room(), "nobody is left");
+        assert!(guests.make_room().is_some() && third.leave.is_cancelled());
+        assert!(guests.make_room().is_some() && first.leave.is_cancelled());
+        assert!(guests.make_room().is_none(), "nobody is left");
     }
 
     #[test]
@@ -113,8 +132,20 @@ mod tests {
         let guest = guests.enter();
         drop(guests.enter());
         let served = guest.served();
-        assert!(!guests.make_room());
+        assert!(guests.make_room().is_none());
         drop(served);
-        assert!(guests.make_room() && guest.leave.is_cancelled());
+        assert!(guests.make_room().is_some() && guest.leave.is_cancelled());
+    }
+
+    #[test]
+    fn a_place_is_owed_until_whoever_waits_for_it_has_it_or_gives_up() {
+        let guests = Arc::new(Guests::default());
+        let _idle = [(); 2].map(|()| guests.enter());
+        assert!(!guests.owes_room());
+        let (first, second) = (guests.make_room(), guests.make_room());
+        drop(first);
+        assert!(guests.owes_room());
+        drop(second);
+        assert!(!guests.owes_room());
     }
 }

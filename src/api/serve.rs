@@ -133,21 +133,31 @@ pub(super) async fn accept_loop<L: Accept>(listener: L, app: App, stop: Cancella
         match accepted {
             Ok((stream, peer)) => {
                 failing = false;
-                let slot = slots.clone().try_acquire_owned().ok();
-                if slot.is_none() && !guests.make_room() {
-                    front.app.metrics.api_denied("connections");
-                    continue;
-                }
+                let slot = if guests.owes_room() { None } else { slots.clone().try_acquire_owned().ok() };
+                let room = match slot {
+                    Some(slot) => Ok(slot),
+                    None => match guests.make_room() {
+                        Some(promise) => Err(promise),
+                        None => {
+                            front.app.metrics.api_denied("connections");
+                            continue;
+                        }
+                    },
+                };
                 let (guest, metrics, slots) = (guests.enter(), front.app.metrics.clone(), slots.clone());
                 let server = L::MAY_ENCRYPT.then(|| encryption(&front.app)).flatten();
                 let handshake = server.map(|server| (server, places.clone()));
                 let (front, watcher) = (front.clone(), graceful.watcher());
                 let staying = guest.clone();
                 let conversation = async move {
-                    // The one that makes room is about to end.
-                    let _slot = match slot {
-                        Some(slot) => Ok(slot),
-                        None => slots.acquire_owned().await,
+                    let _slot = match room {
+                        Ok(slot) => Ok(slot),
+                        Err(promise) => {
+                            // The one that makes room is about to end.
+                            let slot = slots.acquire_owned().await;
+                            drop(promise);
+                            slot
+                        }
                     };
                     let stream = WriteStall::new(stream, limits.write);
                     match handshake {
