@@ -297,7 +297,7 @@ fn socket_path(args: &ClientArgs) -> Result<PathBuf, Failure> {
     if let Some(path) = &args.socket {
         return Ok(path.clone());
     }
-    if let (None, Some(path)) = (&args.config, std::env::var_os("RBAC_SYNC_SOCKET_PATH")) {
+    if let Some(path) = std::env::var_os("RBAC_SYNC_SOCKET_PATH").filter(|path| !path.is_empty()) {
         return Ok(path.into());
     }
     match &args.config {

@@ -127,7 +127,7 @@ pub const KEYS: &[Key] = &[
     key("http.tls.certificate", "an absolute path", "required in [http.tls]", FileOrVariable, Hot, "the listener's certificate chain (PEM)"),
     key("http.tls.key", "an absolute path", "required in [http.tls]", FileOrVariable, Hot, "its private key (PEM)"),
     key("http.tls.client_ca", "an absolute path", "none", FileOrVariable, Hot, "authorities of client certificates (PEM)"),
-    key("socket.path", "a path of at most 107 bytes", super::DEFAULT_SOCKET, FileOrVariable, Restart, "the control socket"),
+    key("socket.path", "an absolute path of at most 107 bytes", super::DEFAULT_SOCKET, FileOrVariable, Restart, "the control socket"),
     key("socket.mode", "octal text", "0660", FileOrVariable, Restart, "the control socket's permission bits"),
     key("history.keep", "1 to 100000", "1000", FileOrVariable, Hot, "how many runs the history keeps"),
     key("log.level", "off, error, warn, info, debug, trace, or module=level,...", "info", FileOrVariable, Hot, "what is logged"),

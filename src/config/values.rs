@@ -185,11 +185,11 @@ pub(super) fn absolute_path(value: &Value) -> Result<PathBuf, String> {
 }
 
 pub(super) fn socket_path(value: &Value) -> Result<PathBuf, String> {
-    let path = text(value)?;
-    if path.len() > SOCKET_PATH_BYTES || path.contains('\0') {
+    let path = absolute_path(value)?;
+    if path.as_os_str().len() > SOCKET_PATH_BYTES || text(value)?.contains('\0') {
         return Err(format!("must be a path of at most {SOCKET_PATH_BYTES} bytes, the limit for Unix sockets"));
     }
-    Ok(path.into())
+    Ok(path)
 }
 
 /// Permission bits as octal text.
@@ -306,8 +306,8 @@ mod tests {
     fn paths_are_absolute_or_fit_a_socket() {
         assert!(absolute_path(&quoted("relative")).is_err());
         assert!(absolute_path(&quoted("/a")).is_ok());
-        assert!(socket_path(&quoted(&"x".repeat(107))).is_ok());
-        assert!(socket_path(&quoted(&"x".repeat(108))).is_err());
+        assert!(socket_path(&quoted(&format!("/{}", "x".repeat(106)))).is_ok());
+        assert!(socket_path(&quoted(&format!("/{}", "x".repeat(107)))).is_err());
         assert_eq!(text(&Value::Other("an array")), Err("expected text in quotes, found an array".into()));
         assert!(text(&quoted("  ")).is_err());
         assert_eq!(boolean(&variable("true")), Ok(true));

@@ -106,6 +106,12 @@ impl<O: Outside> Supervisor<O> {
         }
     }
 
+    /// Keeps that something has ended by itself, as whoever asked for it wanted.
+    pub(super) fn note_end(&mut self, action: &'static str) {
+        let asker = Asker { actor: Actor::daemon(), via: Via::Daemon };
+        self.note(&asker, Deed::new(action, json!({ "expired": true })));
+    }
+
     /// A reload has ended that somebody asked for.
     pub(super) fn note_reload(&mut self, asker: &Asker, outcome: &ReloadOutcome, generation_before: u64) {
         let mut deed = Deed::new(

@@ -55,6 +55,7 @@ impl<O: Outside> Supervisor<O> {
             self.log_override = None;
             self.outside.set_log_level(&self.config.log.level);
             tracing::info!(level = self.config.log.level, "the log level set through the API is over by itself");
+            self.note_end("log-level");
         }
     }
 }

@@ -116,6 +116,7 @@ impl<O: Outside> Supervisor<O> {
         if self.intent.pause().is_some_and(|pause| pause.is_over(self.outside.now())) {
             tracing::info!(message_id = message::PAUSE_EXPIRED, "the pause is over by itself; resumed");
             self.intent.set_pause(None);
+            self.note_end("resume");
         }
     }
 
