@@ -2,8 +2,10 @@
 //!
 //! The seam of this module: the loop knows nothing behind it, and its tests put a scripted world here.
 
+use std::fs::Permissions;
 use std::future::Future;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
@@ -209,6 +211,8 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     // node_exporter reads *.prom only, so that it never picks up the unfinished file.
     beside.push(".tmp");
     std::fs::write(&beside, text)?;
+    // Whatever the umask: node_exporter is another user, and the metrics hold no secret.
+    std::fs::set_permissions(&beside, Permissions::from_mode(0o644))?;
     std::fs::rename(&beside, path)
 }
 
