@@ -92,28 +92,38 @@ impl Target {
             Param::Cell(Value::Text(record.error.as_deref())),
             Param::Cell(Value::Text(record.actor.as_ref().map(Actor::as_str))),
         ];
+        let insert = "INSERT INTO sync_run (run_id, run_trigger, mode, source, dry_run, started, finished, success, \
+                      processed, duration_ms, levels, error, actor) \
+                      VALUES ($1, $2, $3, $4, $5 <> 0, $6, $7, $8 <> 0, $9, $10, $11, $12, $13)";
+        self.keep_latest("sync_run", "run_id", insert, &params, keep).await
+    }
+
+    /// Adds a row, unless it is there, and drops the oldest past `keep`. The values of `key` are ordered by time.
+    async fn keep_latest(
+        &self,
+        table: &str,
+        key: &str,
+        insert: &str,
+        params: &[Param<'_>],
+        keep: usize,
+    ) -> Result<(), Error> {
         let token = self.lock.token()?;
         let mut lease = self.slot.lease().await?;
-        let insert = format!(
-            "INSERT INTO sync_run (run_id, run_trigger, mode, source, dry_run, started, finished, success, \
-             processed, duration_ms, levels, error, actor) \
-             VALUES ($1, $2, $3, $4, $5 <> 0, $6, $7, $8 <> 0, $9, $10, $11, $12, $13){}",
-            on_conflict_keep(lease.dialect(), "run_id")
+        let insert = format!("{insert}{}", on_conflict_keep(lease.dialect(), key));
+        // MySQL reads the table that it deletes from only inside brackets.
+        let prune = format!(
+            "DELETE FROM {table} WHERE {key} <= (SELECT oldest.{key} FROM \
+             (SELECT {key} FROM {table} ORDER BY {key} DESC LIMIT 1 OFFSET $1) oldest)"
         );
-        // Run IDs are ordered by time. MySQL reads the table that it deletes from only inside brackets.
-        let prune = "DELETE FROM sync_run WHERE run_id <= (SELECT oldest.run_id FROM \
-                     (SELECT run_id FROM sync_run ORDER BY run_id DESC LIMIT 1 OFFSET $1) oldest)";
         lease.begin_write().await?;
         lock::fence(&mut lease, &token).await?;
-        lease.execute(&insert.into(), &params).await?;
+        lease.execute(&insert.into(), params).await?;
         lease.execute(&prune.into(), &[Param::int(keep as i64)]).await?;
         lease.commit().await?;
         lease.release();
         Ok(())
     }
-}
 
-impl Target {
     /// Changes from `sync_audit`, newest first.
     ///
     /// # Errors
@@ -144,22 +154,9 @@ impl Target {
             Param::text(&change.action),
             Param::text(&detail),
         ];
-        let token = self.lock.token()?;
-        let mut lease = self.slot.lease().await?;
-        let insert = format!(
-            "INSERT INTO sync_audit (change_id, at, actor, via, action, detail) VALUES ($1, $2, $3, $4, $5, $6){}",
-            on_conflict_keep(lease.dialect(), "change_id")
-        );
-        // Their IDs are ordered by time, as those of runs.
-        let prune = "DELETE FROM sync_audit WHERE change_id <= (SELECT oldest.change_id FROM \
-                     (SELECT change_id FROM sync_audit ORDER BY change_id DESC LIMIT 1 OFFSET $1) oldest)";
-        lease.begin_write().await?;
-        lock::fence(&mut lease, &token).await?;
-        lease.execute(&insert.into(), &params).await?;
-        lease.execute(&prune.into(), &[Param::int(keep as i64)]).await?;
-        lease.commit().await?;
-        lease.release();
-        Ok(())
+        let insert =
+            "INSERT INTO sync_audit (change_id, at, actor, via, action, detail) VALUES ($1, $2, $3, $4, $5, $6)";
+        self.keep_latest("sync_audit", "change_id", insert, &params, keep).await
     }
 }
 
