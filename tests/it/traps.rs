@@ -2,27 +2,17 @@
 
 use std::time::Duration;
 
-use crate::harness::daemon::Daemon;
 use crate::harness::generate;
 use crate::harness::mutate::{self, Change};
 use crate::harness::random;
 use crate::harness::shape::{Dialect, Shape};
-use crate::harness::site::{Site, program};
+use crate::harness::site::{LAZY, Site, program};
 use crate::harness::wait::eventually;
 
 const CAP: Duration = Duration::from_secs(60);
 
 /// A daemon that compares all rows round and round.
 const SWEEPING: &str = "sweep_every = \"1s\"\nsweep_percent = 50";
-/// One that never does, and scans a table without an index once in a long while.
-const LAZY: &str = "sweep_percent = 0\nscan_percent = 0.0001";
-
-async fn started(site: &mut Site, interval: &'static str, pace: &'static str) -> Daemon {
-    (site.settings.interval, site.settings.pace) = (interval, pace);
-    let daemon = site.daemon().await;
-    daemon.status_with("the first run", |status| status["last_result"]["success"] == true).await;
-    daemon
-}
 
 async fn in_step_by_itself(site: &mut Site, what: &str) {
     eventually(what, CAP, async || site.verdict().await).await;
@@ -30,7 +20,7 @@ async fn in_step_by_itself(site: &mut Site, what: &str) {
 
 async fn traceless_changes_are_found(site: &mut Site) {
     generate::fill(&mut site.archive, 120).await;
-    let daemon = started(site, "1s", SWEEPING).await;
+    let daemon = site.started("1s", SWEEPING).await;
     for change in mutate::ALL.into_iter().filter(|change| !change.is_bumped()) {
         for _ in 0..3 {
             change.apply(&mut site.archive).await;
@@ -72,7 +62,7 @@ async fn the_rolling_comparison_stops_at_the_brake_and_goes_on_once_that_is_allo
         let mut site = Site::within(dialect, Shape::release("5.35.0"), random::seed(163)).await;
         site.settings.brake = (8, 100.0);
         generate::fill(&mut site.archive, 60).await;
-        let daemon = started(&mut site, "1s", SWEEPING).await;
+        let daemon = site.started("1s", SWEEPING).await;
         let before = site.target().await.value("SELECT count(*) FROM rbac_study WHERE deleted_at IS NULL").await;
         let pks = site.archive.db.numbers("SELECT pk FROM study ORDER BY pk LIMIT 20").await;
         let pks: Vec<String> = pks.iter().map(ToString::to_string).collect();
@@ -100,7 +90,7 @@ async fn a_transaction_that_commits_late_is_not_lost_however_long_it_took() {
     let mut site = Site::new(Shape::release("5.35.0"), random::seed(164)).await;
     site.settings.overlap = "1s";
     generate::fill(&mut site.archive, 40).await;
-    let mut daemon = started(&mut site, "1h", LAZY).await;
+    let mut daemon = site.started("1h", LAZY).await;
     let study = site.archive.db.numbers("SELECT max(pk) FROM study").await[0];
     let mut late = site.archive_session().await;
     for round in 0..3 {
@@ -133,7 +123,7 @@ async fn without_an_index_new_rows_come_at_once_and_changed_ones_when_a_scan_is_
     for dialect in Dialect::SERVERS {
         let mut site = Site::within(dialect, Shape::release("5.34.3"), random::seed(165)).await;
         generate::fill(&mut site.archive, 60).await;
-        let daemon = started(&mut site, "1s", LAZY).await;
+        let daemon = site.started("1s", LAZY).await;
         // The first delta scans; the next one is due in hours.
         let runs = |status: &serde_json::Value| status["last_result"]["success"] == true;
         daemon.status_with("a delta", runs).await;
@@ -161,7 +151,7 @@ async fn verify_finds_what_a_delta_cannot_see_and_writes_nothing() {
     for dialect in Dialect::SERVERS {
         let mut site = Site::within(dialect, Shape::release("5.34.3"), random::seed(169)).await;
         generate::fill(&mut site.archive, 40).await;
-        let daemon = started(&mut site, "1h", LAZY).await;
+        let daemon = site.started("1h", LAZY).await;
         let verify = async |site: &Site| {
             let mut command = program(site.folder.path());
             let output = command.args(["verify", "--socket"]).arg(site.socket()).output().await.unwrap();
@@ -193,7 +183,7 @@ async fn an_index_on_updated_time_is_used_at_every_run() {
         for table in ["patient", "study", "series"] {
             site.archive.db.run(&format!("CREATE INDEX {table}_by_time ON {table} (updated_time, pk)")).await;
         }
-        let daemon = started(&mut site, "1s", LAZY).await;
+        let daemon = site.started("1s", LAZY).await;
         for change in [Change::Rename, Change::SeriesAttributes, Change::StudyAttributes, Change::Rename] {
             change.apply(&mut site.archive).await;
             in_step_by_itself(&mut site, &format!("{change:?} with an index")).await;
@@ -213,7 +203,7 @@ async fn a_transaction_that_was_open_before_the_first_load_is_not_lost() {
     late.run(&format!("BEGIN; UPDATE study SET study_desc = 'LATE', updated_time = '{time}'")).await;
     site.archive.set_clock(time + chrono::Duration::minutes(10));
     Change::NewStudy.apply(&mut site.archive).await;
-    let daemon = started(&mut site, "1h", LAZY).await;
+    let daemon = site.started("1h", LAZY).await;
     daemon.run("{}").await;
     late.run("COMMIT").await;
     daemon.run("{}").await;
@@ -226,7 +216,7 @@ async fn a_code_that_is_replaced_by_a_higher_one_is_found_by_the_rolling_compari
     for dialect in Dialect::SERVERS {
         let mut site = Site::within(dialect, Shape::release("5.35.0"), random::seed(168)).await;
         generate::fill(&mut site.archive, 60).await;
-        let daemon = started(&mut site, "1s", SWEEPING).await;
+        let daemon = site.started("1s", SWEEPING).await;
         for code in ["AAA", "ZZZ"] {
             site.archive.db.run(&format!("UPDATE code SET code_value = '{code}'")).await;
             in_step_by_itself(&mut site, code).await;

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use crate::harness::archive::{Node, Val};
-use crate::harness::daemon::Daemon;
 use crate::harness::generate;
 use crate::harness::mutate::Change;
 use crate::harness::on_both_servers;
 use crate::harness::random;
 use crate::harness::shape::{Dialect, Shape};
-use crate::harness::site::Site;
+use crate::harness::site::{LAZY, Site};
 use crate::harness::wait::eventually;
 
 on_both_servers!(
@@ -19,15 +18,6 @@ on_both_servers!(
 );
 
 const CAP: Duration = Duration::from_secs(60);
-/// Neither compares all rows nor, without an index, scans for changes again soon.
-const LAZY: &str = "sweep_percent = 0\nscan_percent = 0.0001";
-
-async fn started(site: &mut Site, interval: &'static str, pace: &'static str) -> Daemon {
-    (site.settings.interval, site.settings.pace) = (interval, pace);
-    let daemon = site.daemon().await;
-    daemon.status_with("the first run", |status| status["last_result"]["success"] == true).await;
-    daemon
-}
 
 async fn filled(dialect: Dialect, release: &str, seed: u64) -> Site {
     let mut site = Site::within(dialect, Shape::release(release), random::seed(seed)).await;
@@ -39,7 +29,7 @@ async fn without_an_index_a_new_row_whose_key_was_drawn_long_before_its_commit_i
     dialect: Dialect,
 ) {
     let mut site = filled(dialect, "5.34.3", 251).await;
-    let daemon = started(&mut site, "1s", LAZY).await;
+    let daemon = site.started("1s", LAZY).await;
     daemon.run("{}").await;
     let node = Node { skew: chrono::Duration::zero(), whole_seconds: false };
     let mut late = site.archive.node(site.archive_session().await, node, 251);
@@ -59,7 +49,7 @@ async fn without_an_index_a_new_row_whose_key_was_drawn_long_before_its_commit_i
 
 async fn each_poll_of_a_daemon_sees_what_was_committed_since_the_one_before(dialect: Dialect) {
     let mut site = filled(dialect, "5.35.0", 252).await;
-    let daemon = started(&mut site, "1h", LAZY).await;
+    let daemon = site.started("1h", LAZY).await;
     // The sessions with the databases live on from run to run.
     for change in [Change::NewStudy, Change::StudyAttributes, Change::NewPatient, Change::Rename] {
         assert!(change.apply(&mut site.archive).await);
@@ -72,7 +62,7 @@ async fn each_poll_of_a_daemon_sees_what_was_committed_since_the_one_before(dial
 /// The replica is played by changes that appear with times from before the newest row that a poll has read.
 async fn what_a_lagging_replica_shows_late_is_found(dialect: Dialect) {
     let mut site = filled(dialect, "5.35.0", 253).await;
-    let daemon = started(&mut site, "1h", LAZY).await;
+    let daemon = site.started("1h", LAZY).await;
     let live = "SELECT pk FROM study WHERE NOT study_deleting ORDER BY pk";
     let studies = site.archive.db.numbers(live).await;
     let newest = site.archive.tick() + chrono::Duration::hours(1);
@@ -89,7 +79,7 @@ async fn what_a_lagging_replica_shows_late_is_found(dialect: Dialect) {
     appears(&mut site, studies[2], chrono::Duration::days(3)).await;
     assert!(site.verdict().await.is_err(), "no delta reads three days back");
     daemon.stop().await;
-    let daemon = started(&mut site, "1s", "sweep_every = \"1s\"\nsweep_percent = 50").await;
+    let daemon = site.started("1s", "sweep_every = \"1s\"\nsweep_percent = 50").await;
     eventually("a lag beyond the overlap", CAP, async || site.verdict().await).await;
     daemon.stop().await;
 }

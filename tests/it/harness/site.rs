@@ -16,6 +16,9 @@ use super::db::Db;
 use super::oracle::Expected;
 use super::shape::{Dialect, Shape};
 
+/// Lines of a source of which a daemon neither compares all rows nor, without an index, scans for changes again soon.
+pub(crate) const LAZY: &str = "sweep_percent = 0\nscan_percent = 0.0001";
+
 /// What a test may choose in the configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -214,6 +217,14 @@ impl Site {
     pub(crate) async fn daemon(&self) -> Daemon {
         self.configure();
         Daemon::start(self, &[]).await
+    }
+
+    /// A daemon with this interval and these lines of the source, whose first run has succeeded.
+    pub(crate) async fn started(&mut self, interval: &'static str, pace: &'static str) -> Daemon {
+        (self.settings.interval, self.settings.pace) = (interval, pace);
+        let daemon = self.daemon().await;
+        daemon.status_with("the first run", |status| status["last_result"]["success"] == true).await;
+        daemon
     }
 
     /// What is wrong in the target; nothing if it is in step with the archive.
