@@ -63,7 +63,7 @@ impl Run<'_> {
         if !waits {
             self.end_delta(&mut progress, poll).await?;
         }
-        self.roll().await?;
+        Box::pin(self.roll()).await?;
         self.settle().await?;
         if waits { self.end_delta(&mut progress, poll).await } else { self.commit().await }
     }

@@ -1,10 +1,10 @@
 //! Looking at patients and studies again: the one path from the source's rows to the target's.
 //!
 //! A page of rows is read from the source while the page before it is written to the target ([`apply`](super::apply)):
-//! the two never wait for each other inside a transaction.
+//! the two never wait for each other inside a transaction. The futures of both are boxed, for they are large and lie
+//! deep: a thread has little stack.
 
 use std::collections::{HashMap, HashSet};
-use std::pin::pin;
 
 use super::apply::{Apply, Keep, PatientPage, StudyPage};
 use super::{Class, Error, Run, Side};
@@ -50,13 +50,17 @@ impl<'a> Run<'a> {
                 Some(page) => page,
                 None => {
                     self.keep_rows().await?;
-                    read_patients(&mut self.snapshot, pks).await?
+                    Box::pin(read_patients(&mut self.snapshot, pks)).await?
                 }
             };
             let ids = self.require_patients(page.survivors_elsewhere()).await?;
             let (snapshot, mut apply) = self.split();
-            let Some(next) = pages.peek() else { return apply.patients(page, ids, Keep::Open).await };
-            ahead = Some(overlap(apply.patients(page, ids, Keep::Commit), read_patients(snapshot, next)).await?);
+            let keep = if pages.peek().is_some() { Keep::Commit } else { Keep::Open };
+            let write = Box::pin(apply.patients(page, ids, keep));
+            ahead = match pages.peek() {
+                Some(next) => Some(overlap(write, Box::pin(read_patients(snapshot, next))).await?),
+                None => return write.await,
+            };
         }
         Ok(())
     }
@@ -89,13 +93,17 @@ impl<'a> Run<'a> {
                 Some(page) => page,
                 None => {
                     self.keep_rows().await?;
-                    read_studies(&mut self.snapshot, pks).await?
+                    Box::pin(read_studies(&mut self.snapshot, pks)).await?
                 }
             };
             let ids = self.require_patients(page.patients()).await?;
             let (snapshot, mut apply) = self.split();
-            let Some(next) = pages.peek() else { return apply.studies(page, ids, Keep::Open).await };
-            ahead = Some(overlap(apply.studies(page, ids, Keep::Commit), read_studies(snapshot, next)).await?);
+            let keep = if pages.peek().is_some() { Keep::Commit } else { Keep::Open };
+            let write = Box::pin(apply.studies(page, ids, keep));
+            ahead = match pages.peek() {
+                Some(next) => Some(overlap(write, Box::pin(read_studies(snapshot, next))).await?),
+                None => return write.await,
+            };
         }
         Ok(())
     }
@@ -117,10 +125,9 @@ impl<'a> Run<'a> {
 /// Writes a page while the next one is read. What the source fails with comes after the page is written; what the
 /// target fails with does not wait for the source.
 async fn overlap<T>(
-    write: impl Future<Output = Result<(), Error>>,
-    read: impl Future<Output = Result<T, Error>>,
+    mut write: impl Future<Output = Result<(), Error>> + Unpin,
+    mut read: impl Future<Output = Result<T, Error>> + Unpin,
 ) -> Result<T, Error> {
-    let (mut write, mut read) = (pin!(write), pin!(read));
     tokio::select! {
         written = &mut write => {
             written?;
@@ -166,11 +173,11 @@ mod tests {
     #[tokio::test]
     async fn a_page_is_written_whole_though_the_source_fails_meanwhile() {
         let written = Cell::new(false);
-        let write = async {
+        let write = Box::pin(async {
             tokio::task::yield_now().await;
             written.set(true);
             Ok(())
-        };
+        });
         let error = overlap(write, ready(Err::<(), _>(failure(Side::Source)))).await.unwrap_err();
         assert_eq!((error.side, written.get()), (Side::Source, true));
     }
