@@ -2,14 +2,15 @@
 //! longest time, so that silent and slow clients keep nobody out.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
 /// The connections of a listener that are not being served: silent ones, those that are still sending their
 /// request, those that do not read their answer. A stream of events is being served until it ends: it is quiet
-/// because nothing happens. Streams have a limit of their own, far below that of connections, and one that
-/// nobody reads ends by itself.
+/// because nothing happens. Whatever can take long has limited places ([`Places`](super::places::Places)), fewer than
+/// there are connections, so that some are always free or idle.
 #[derive(Debug, Default)]
 pub(super) struct Guests(Mutex<Idle>);
 
@@ -26,8 +27,9 @@ impl Guests {
     /// A connection that has not asked for anything yet.
     pub(super) fn enter(self: &Arc<Self>) -> Arc<Guest> {
         let leave = CancellationToken::new();
-        let place = Mutex::new(self.idle().add(leave.clone()));
-        Arc::new(Guest { guests: self.clone(), leave, place })
+        let idle = Mutex::new(Some(self.idle().add(leave.clone())));
+        let (is_watched, half_closed) = (AtomicBool::new(false), CancellationToken::new());
+        Arc::new(Guest { guests: self.clone(), leave, idle, is_watched, half_closed })
     }
 
     /// Ends the connection that has been idle for the longest time; its place is for whoever holds the promise.
@@ -74,7 +76,10 @@ impl Drop for Promise {
 pub(super) struct Guest {
     guests: Arc<Guests>,
     leave: CancellationToken,
-    place: Mutex<u64>,
+    /// Its number among the idle ones; `None` while it is being served.
+    idle: Mutex<Option<u64>>,
+    is_watched: AtomicBool,
+    half_closed: CancellationToken,
 }
 
 impl Guest {
@@ -83,20 +88,52 @@ impl Guest {
         self.leave.cancelled().await;
     }
 
-    /// The whole request is there: while the value lives, the connection is not asked to leave.
+    /// The whole request is there: while the value lives, the connection is not asked to leave, unless it is
+    /// released.
     pub(super) fn served(self: &Arc<Self>) -> Served {
-        self.guests.idle().leave.remove(&self.place());
+        if let Some(number) = self.number().take() {
+            self.guests.idle().leave.remove(&number);
+        }
         Served(self.clone())
     }
 
-    fn place(&self) -> MutexGuard<'_, u64> {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Counts as idle from now on, also while it is still being served.
+    pub(super) fn release(&self) {
+        let mut number = self.number();
+        if number.is_none() {
+            *number = Some(self.guests.idle().add(self.leave.clone()));
+        }
+    }
+
+    /// Whether somebody wants to know, while a request is being served, that the client leaves.
+    pub(super) fn watch_out(&self, wanted: bool) {
+        self.is_watched.store(wanted, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_watched(&self) -> bool {
+        self.is_watched.load(Ordering::Relaxed)
+    }
+
+    /// The client sends nothing any more.
+    pub(super) fn closes_its_half(&self) {
+        self.half_closed.cancel();
+    }
+
+    /// Ends when the client sends nothing any more; known only while it is watched.
+    pub(super) async fn half_closed(&self) {
+        self.half_closed.cancelled().await;
+    }
+
+    fn number(&self) -> MutexGuard<'_, Option<u64>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.guests.idle().leave.remove(&self.place());
+        if let Some(number) = self.number().take() {
+            self.guests.idle().leave.remove(&number);
+        }
     }
 }
 
@@ -105,8 +142,7 @@ pub(super) struct Served(Arc<Guest>);
 
 impl Drop for Served {
     fn drop(&mut self) {
-        let guest = &self.0;
-        *guest.place() = guest.guests.idle().add(guest.leave.clone());
+        self.0.release();
     }
 }
 
@@ -135,6 +171,17 @@ mod tests {
         assert!(guests.make_room().is_none());
         drop(served);
         assert!(guests.make_room().is_some() && guest.leave.is_cancelled());
+    }
+
+    #[test]
+    fn one_that_was_released_is_asked_once() {
+        let guests = Arc::new(Guests::default());
+        let guest = guests.enter();
+        let served = guest.served();
+        guest.release();
+        assert!(guests.make_room().is_some() && guest.leave.is_cancelled());
+        drop(served);
+        assert!(guests.make_room().is_none());
     }
 
     #[test]

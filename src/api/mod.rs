@@ -18,13 +18,16 @@ mod guests;
 mod handlers;
 mod health;
 mod input;
+mod line;
 mod listen;
 mod local;
 mod openapi;
+mod places;
 pub mod problem;
 mod router;
 mod serve;
 mod stall;
+mod stay;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -8,7 +8,6 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{CACHE_CONTROL, CONNECTION, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::access::Identity;
@@ -17,6 +16,7 @@ use super::events::{self, Body};
 use super::guests::Guest;
 use super::handlers::{self, Call};
 use super::input::{self, Query};
+use super::places::Places;
 use super::problem::{Kind, Problem};
 use super::{App, Peer, guard};
 use crate::supervisor::Snapshot;
@@ -30,12 +30,13 @@ pub(super) struct Front {
     pub(super) app: App,
     /// Ends waits once the daemon stops.
     pub(super) stop: CancellationToken,
-    /// One permit for each request that waits for a run: they are fewer than the connections, so
-    /// that clients that wait, or died waiting, leave room for the others.
-    pub(super) waits: Arc<Semaphore>,
     pub(super) denials: Arc<Denials>,
-    /// One permit for each stream of events.
-    pub(super) streams: Arc<Semaphore>,
+    /// For requests that wait for a run.
+    pub(super) waits: Places,
+    /// For requests that wait for the answer to a command.
+    pub(super) changes: Places,
+    /// For streams of events.
+    pub(super) streams: Places,
 }
 
 /// What a path names.
@@ -214,7 +215,7 @@ async fn dispatch(
     let body = if method == Method::GET { Bytes::new() } else { input::body(&head.headers, body).await? };
     // Until the answer is there, or the stream of events ends.
     let served = guest.served();
-    let call = Call { front, peer, actor: &sender.actor, head, snapshot, query, body };
+    let call = Call { front, guest, peer, actor: &sender.actor, head, snapshot, query, body };
     match (route, method.as_str()) {
         (Route::Status, _) => handlers::status(&call),
         (Route::Run, _) => handlers::run(&call).await,
@@ -227,7 +228,7 @@ async fn dispatch(
         (Route::Resume, _) => handlers::resume(&call).await,
         (Route::History, _) => handlers::history(&call),
         (Route::Audit, _) => handlers::audit(&call),
-        (Route::Events, _) => events::open(front, head, served),
+        (Route::Events, _) => events::open(&call, served),
         (Route::Health, _) => handlers::health(&call),
         (Route::Live, _) => handlers::live(&call),
         (Route::Ready, _) => handlers::ready(&call),

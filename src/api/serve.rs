@@ -19,8 +19,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::guests::{Guest, Guests};
+use super::line::Line;
 use super::listen::{Bound, Listener};
 use super::local::Door;
+use super::places::Places;
 use super::router::{self, Front};
 use super::stall::WriteStall;
 use super::{App, Peer, tls};
@@ -30,8 +32,11 @@ use super::{App, Peer, tls};
 pub(super) struct Limits {
     /// Connections at a time; past it an idle one makes room for a new one, or the new one is closed.
     pub(super) connections: usize,
-    /// Requests at a time that wait for a run.
+    /// Requests at a time that wait for a run. These three together are fewer than the connections, so that
+    /// some are always free or idle.
     pub(super) waits: usize,
+    /// Requests at a time that wait for the answer to a command.
+    pub(super) changes: usize,
     /// Streams of events at a time.
     pub(super) streams: usize,
     /// Time from the end of one request to the end of the next one's header: idle connections and
@@ -48,6 +53,7 @@ impl Default for Limits {
         Self {
             connections: 256,
             waits: 128,
+            changes: 64,
             streams: 32,
             header: Duration::from_secs(10),
             write: Duration::from_secs(30),
@@ -117,8 +123,9 @@ pub(super) async fn accept_loop<L: Accept>(listener: L, app: App, stop: Cancella
     let front = Front {
         app,
         stop: stop.clone(),
-        waits: Arc::new(Semaphore::new(limits.waits)),
-        streams: Arc::new(Semaphore::new(limits.streams)),
+        waits: Places::new(limits.waits),
+        changes: Places::new(limits.changes),
+        streams: Places::new(limits.streams),
         denials: Arc::default(),
     };
     let graceful = GracefulShutdown::new();
@@ -228,21 +235,31 @@ async fn converse<S>(stream: S, peer: Peer, front: Front, guest: Arc<Guest>, lim
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let metrics = front.app.metrics.clone();
-    let service = service_fn(move |request| {
-        let answer = router::answer(front.clone(), guest.clone(), peer, request);
-        async move { Ok::<_, Infallible>(answer.await) }
-    });
+    let (metrics, line) = (front.app.metrics.clone(), Line::new(stream));
+    let service = {
+        let guest = guest.clone();
+        service_fn(move |request| {
+            let answer = router::answer(front.clone(), guest.clone(), peer, request);
+            async move { Ok::<_, Infallible>(answer.await) }
+        })
+    };
+    // Half-closed clients are answered. Whether one is gone is seen beside hyper, which would not look.
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header)
         .max_buf_size(HEADER_LIMIT)
         .half_close(true)
-        .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(connection).await {
-        if error.is_parse() {
-            metrics.api_denied("malformed");
-        }
-        tracing::debug!(listener = peer.listener(), %error, "connection ended");
+        .serve_connection(TokioIo::new(line.clone()), service);
+    let listener = peer.listener();
+    tokio::select! {
+        // The request first: it says whether its client is to be watched.
+        biased;
+        ended = watcher.watch(connection) => if let Err(error) = ended {
+            if error.is_parse() {
+                metrics.api_denied("malformed");
+            }
+            tracing::debug!(listener, %error, "connection ended");
+        },
+        error = line.broken(&guest) => tracing::debug!(listener, %error, "the client is gone"),
     }
 }
