@@ -119,12 +119,7 @@ fn accepted(call: &Call<'_>, ids: &[Uuid]) -> Answer {
 }
 
 /// The ended runs, or `None` when one of them is still going after `wait`, or when the request may not stay so long.
-async fn all_finished(
-    call: &Call<'_>,
-    stay: &mut Stay,
-    ids: &[Uuid],
-    wait: Duration,
-) -> Option<Vec<Arc<RunRecord>>> {
+async fn all_finished(call: &Call<'_>, stay: &mut Stay, ids: &[Uuid], wait: Duration) -> Option<Vec<Arc<RunRecord>>> {
     let deadline = Instant::now() + wait;
     let mut ended = Vec::with_capacity(ids.len());
     for &id in ids {

@@ -1,8 +1,8 @@
 //! The stream between a client and hyper, with what hyper does not do: it notices that a client leaves while its
-//! request is being served.
+//! request is being served, and says in a refusal of hyper's own what is wrong.
 //!
-//! hyper reads nothing then, for it is to answer also a client that has closed its half. So somebody else reads ahead,
-//! in the same task, and hyper gets later what was read.
+//! hyper reads nothing while a request is being served, for it is to answer also a client that has closed its half. So
+//! somebody else reads ahead, in the same task, and hyper gets later what was read.
 
 use std::future::poll_fn;
 use std::io;
@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::bare;
 use super::guests::Guest;
 
 /// Bytes read ahead at the most; who sends more while it waits is there.
@@ -26,6 +27,8 @@ struct Ends<S> {
     ahead: Vec<u8>,
     /// The client sends nothing any more.
     closed: bool,
+    /// What is still to be written of a refusal; it is the last message.
+    refusal: Vec<u8>,
 }
 
 impl<S> Clone for Line<S> {
@@ -36,7 +39,7 @@ impl<S> Clone for Line<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self(Arc::new(Mutex::new(Ends { stream, ahead: Vec::new(), closed: false })))
+        Self(Arc::new(Mutex::new(Ends { stream, ahead: Vec::new(), closed: false, refusal: Vec::new() })))
     }
 
     /// Reads ahead while the guest is watched, and tells it when the client closes its half. Ends when the connection
@@ -78,22 +81,50 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Ends<S> {
     }
 }
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Ends<S> {
+    fn write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match bare::begins(buf) {
+            Some(0) => {
+                self.refusal = bare::explained(buf);
+                Poll::Ready(Ok(buf.len()))
+            }
+            before => Pin::new(&mut self.stream).poll_write(cx, &buf[..before.unwrap_or(buf.len())]),
+        }
+    }
+
+    fn refuse(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.refusal.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.refusal))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.refusal.drain(..written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Line<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.ends().read(cx, buf)
     }
 }
 
+/// Not vectored: hyper hands over whole buffers then, of which each ends where a message ends or later is to go on.
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Line<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.ends().stream).poll_write(cx, buf)
+        self.ends().write(cx, buf)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.ends().stream).poll_flush(cx)
+        let mut ends = self.ends();
+        ready!(ends.refuse(cx))?;
+        Pin::new(&mut ends.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.ends().stream).poll_shutdown(cx)
+        let mut ends = self.ends();
+        ready!(ends.refuse(cx))?;
+        Pin::new(&mut ends.stream).poll_shutdown(cx)
     }
 }

@@ -166,6 +166,7 @@ pub(super) async fn answer(front: Front, guest: Arc<Guest>, peer: Peer, request:
     let snapshot = front.app.handle.snapshot();
     let sender = guard::check(&head, peer, snapshot.config.http.as_ref(), route == Some(Route::Live));
     let actor = sender.as_ref().ok().map(|identity| identity.actor.clone());
+    let turned_away = sender.is_err();
     let answered = match sender {
         Ok(identity) => dispatch(&front, &guest, peer, &identity, &snapshot, route, (&head, &mut body)).await,
         Err(problem) => Err(problem),
@@ -181,9 +182,9 @@ pub(super) async fn answer(front: Front, guest: Arc<Guest>, peer: Peer, request:
     });
     reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if !body.is_end_stream() {
-        // What nobody has read stands before the next request. Without this the connection would stay open
-        // and unread for ever.
+    if turned_away || !body.is_end_stream() {
+        // Who is turned away begins anew: its certificate may be good on a new connection. And what nobody has read of
+        // a body stands before the next request: the connection would stay open and unread for ever.
         reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let (listener, code) = (peer.listener(), reply.status().as_u16());

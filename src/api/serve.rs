@@ -11,7 +11,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
@@ -23,9 +22,11 @@ use super::line::Line;
 use super::listen::{Bound, Listener};
 use super::local::Door;
 use super::places::Places;
+use super::problem::Kind;
 use super::router::{self, Front};
 use super::stall::WriteStall;
 use super::{App, Peer, tls};
+use crate::config::TlsConfig;
 
 /// What a listener allows.
 #[derive(Clone, Copy, Debug)]
@@ -152,8 +153,8 @@ pub(super) async fn accept_loop<L: Accept>(listener: L, app: App, stop: Cancella
                     },
                 };
                 let (guest, metrics, slots) = (guests.enter(), front.app.metrics.clone(), slots.clone());
-                let server = L::MAY_ENCRYPT.then(|| encryption(&front.app)).flatten();
-                let handshake = server.map(|server| (server, places.clone()));
+                let tls = L::MAY_ENCRYPT.then(|| encryption(&front.app)).flatten();
+                let handshake = tls.map(|tls| (tls, places.clone()));
                 let (front, watcher) = (front.clone(), graceful.watcher());
                 let staying = guest.clone();
                 let conversation = async move {
@@ -197,9 +198,8 @@ pub(super) async fn accept_loop<L: Accept>(listener: L, app: App, stop: Cancella
 }
 
 /// What the configuration in effect says of encryption.
-fn encryption(app: &App) -> Option<Arc<ServerConfig>> {
-    let snapshot = app.handle.snapshot();
-    snapshot.config.http.as_ref()?.tls.as_ref().map(|tls| tls.server.clone())
+fn encryption(app: &App) -> Option<Arc<TlsConfig>> {
+    app.handle.snapshot().config.http.as_ref()?.tls.clone()
 }
 
 /// As [`converse`], behind a handshake.
@@ -210,12 +210,12 @@ async fn encrypted<S>(
     guest: Arc<Guest>,
     limits: Limits,
     watcher: Watcher,
-    (server, places): (Arc<ServerConfig>, Arc<Semaphore>),
+    (tls, places): (Arc<TlsConfig>, Arc<Semaphore>),
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let handshake = tokio::select! {
-        handshake = tls::handshake(stream, server, &places) => handshake,
+        handshake = tls::handshake(stream, &tls, &places) => handshake,
         () = front.stop.cancelled() => return,
     };
     match (handshake, peer) {
@@ -256,7 +256,8 @@ where
         biased;
         ended = watcher.watch(connection) => if let Err(error) = ended {
             if error.is_parse() {
-                metrics.api_denied("malformed");
+                let kind = if error.is_parse_too_large() { Kind::HeaderTooLarge } else { Kind::Malformed };
+                metrics.api_denied(kind.name());
             }
             tracing::debug!(listener, %error, "connection ended");
         },

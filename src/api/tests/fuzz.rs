@@ -160,19 +160,16 @@ fn judge(mut answer: &[u8]) -> Result<usize, String> {
         // A reply to HEAD has the length of what it leaves out.
         let left_out = rest.is_empty() || rest.starts_with(b"HTTP/1.");
         let body = if left_out { &[] } else { rest.get(..length).ok_or_else(|| format!("cut short: {head}"))? };
-        verdict(status, header("content-type"), length == 0, body).map_err(|wrong| format!("{wrong}: {head}"))?;
+        verdict(status, header("content-type"), body).map_err(|wrong| format!("{wrong}: {head}"))?;
         answer = &rest[body.len()..];
         count += usize::from(status != 100);
     }
     Ok(count)
 }
 
-/// `bare`: the reply has no body and says so.
-fn verdict(status: u16, content_type: Option<&str>, bare: bool, body: &[u8]) -> Result<(), String> {
+fn verdict(status: u16, content_type: Option<&str>, body: &[u8]) -> Result<(), String> {
     match (status, content_type) {
         (100, None) => Ok(()),
-        // hyper itself on what is no HTTP.
-        (400 | 414 | 431, None) if bare => Ok(()),
         (_, Some("application/problem+json")) if body.is_empty() => Ok(()),
         (_, Some("application/problem+json")) => {
             let problem: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;

@@ -15,3 +15,4 @@ mod refusals;
 mod runs;
 mod schedule;
 mod server;
+mod staying;
