@@ -32,6 +32,19 @@ impl Guests {
         Arc::new(Guest { guests: self.clone(), leave, idle, is_watched, half_closed })
     }
 
+    /// As [`Guests::enter`]; where more than so many are idle then, the one that has been for the longest time leaves.
+    pub(super) fn crowd_in(self: &Arc<Self>, most: usize) -> Arc<Guest> {
+        let guest = self.enter();
+        let mut idle = self.idle();
+        if idle.leave.len() > most
+            && let Some((_, leave)) = idle.leave.pop_first()
+        {
+            leave.cancel();
+        }
+        drop(idle);
+        guest
+    }
+
     /// Ends the connection that has been idle for the longest time; its place is for whoever holds the promise.
     /// `None`: all are being served.
     pub(super) fn make_room(self: &Arc<Self>) -> Option<Promise> {
@@ -171,6 +184,16 @@ mod tests {
         assert!(guests.make_room().is_none());
         drop(served);
         assert!(guests.make_room().is_some() && guest.leave.is_cancelled());
+    }
+
+    #[test]
+    fn one_too_many_makes_the_first_leave() {
+        let guests = Arc::new(Guests::default());
+        let [first, second, third] = [(); 3].map(|()| guests.crowd_in(2));
+        assert!(first.leave.is_cancelled() && !second.leave.is_cancelled() && !third.leave.is_cancelled());
+        drop(second);
+        let _fourth = guests.crowd_in(2);
+        assert!(!third.leave.is_cancelled(), "there was a free place");
     }
 
     #[test]

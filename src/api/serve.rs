@@ -120,7 +120,7 @@ impl Accept for (UnixListener, Door) {
 pub(super) async fn accept_loop<L: Accept>(listener: L, app: App, stop: CancellationToken, limits: Limits) {
     let slots = Arc::new(Semaphore::new(limits.connections));
     let guests = Arc::new(Guests::default());
-    let places = Arc::new(Semaphore::new(tls::HANDSHAKES));
+    let handshakes = Arc::new(Guests::default());
     let front = Front {
         app,
         stop: stop.clone(),
@@ -154,7 +154,7 @@ pub(super) async fn accept_loop<L: Accept>(listener: L, app: App, stop: Cancella
                 };
                 let (guest, metrics, slots) = (guests.enter(), front.app.metrics.clone(), slots.clone());
                 let tls = L::MAY_ENCRYPT.then(|| encryption(&front.app)).flatten();
-                let handshake = tls.map(|tls| (tls, places.clone()));
+                let handshake = tls.map(|tls| (tls, handshakes.clone()));
                 let (front, watcher) = (front.clone(), graceful.watcher());
                 let staying = guest.clone();
                 let conversation = async move {
@@ -210,14 +210,17 @@ async fn encrypted<S>(
     guest: Arc<Guest>,
     limits: Limits,
     watcher: Watcher,
-    (tls, places): (Arc<TlsConfig>, Arc<Semaphore>),
+    (tls, handshakes): (Arc<TlsConfig>, Arc<Guests>),
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let place = handshakes.crowd_in(tls::HANDSHAKES);
     let handshake = tokio::select! {
-        handshake = tls::handshake(stream, &tls, &places) => handshake,
+        handshake = tls::handshake(stream, &tls) => handshake,
+        () = place.asked_to_leave() => Err(io::Error::other("made room for another one")),
         () = front.stop.cancelled() => return,
     };
+    drop(place);
     match (handshake, peer) {
         (Ok((stream, certificate)), Peer::Tcp { remote, .. }) => {
             converse(stream, Peer::Tcp { remote, certificate }, front, guest, limits, watcher).await;

@@ -3,6 +3,7 @@
 mod admittance;
 mod clients;
 mod contract;
+mod encryption;
 mod events;
 mod fuzz;
 mod goldens;
