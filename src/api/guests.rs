@@ -19,17 +19,25 @@ struct Idle {
     next: u64,
     /// Places that connections which were asked to leave will free, and that newcomers wait for.
     promised: usize,
-    /// By the order in which they became idle.
-    leave: BTreeMap<u64, CancellationToken>,
+    /// By the order in which they leave.
+    leave: BTreeMap<Turn, CancellationToken>,
+}
+
+/// When a connection leaves: those first of which nobody knows whether they are still wanted, then those that became
+/// idle first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    is_idle: bool,
+    number: u64,
 }
 
 impl Guests {
     /// A connection that has not asked for anything yet.
     pub(super) fn enter(self: &Arc<Self>) -> Arc<Guest> {
         let leave = CancellationToken::new();
-        let idle = Mutex::new(Some(self.idle().add(leave.clone())));
+        let turn = Mutex::new(Some(self.idle().add(true, leave.clone())));
         let (is_watched, half_closed) = (AtomicBool::new(false), CancellationToken::new());
-        Arc::new(Guest { guests: self.clone(), leave, idle, is_watched, half_closed })
+        Arc::new(Guest { guests: self.clone(), leave, turn, is_watched, half_closed })
     }
 
     /// As [`Guests::enter`]; where more than so many are idle then, the one that has been for the longest time leaves.
@@ -67,10 +75,11 @@ impl Guests {
 }
 
 impl Idle {
-    fn add(&mut self, leave: CancellationToken) -> u64 {
+    fn add(&mut self, is_idle: bool, leave: CancellationToken) -> Turn {
         self.next += 1;
-        self.leave.insert(self.next, leave);
-        self.next
+        let turn = Turn { is_idle, number: self.next };
+        self.leave.insert(turn, leave);
+        turn
     }
 }
 
@@ -89,8 +98,8 @@ impl Drop for Promise {
 pub(super) struct Guest {
     guests: Arc<Guests>,
     leave: CancellationToken,
-    /// Its number among the idle ones; `None` while it is being served.
-    idle: Mutex<Option<u64>>,
+    /// When it leaves; `None` while it is being served.
+    turn: Mutex<Option<Turn>>,
     is_watched: AtomicBool,
     half_closed: CancellationToken,
 }
@@ -104,17 +113,25 @@ impl Guest {
     /// The whole request is there: while the value lives, the connection is not asked to leave, unless it is
     /// released.
     pub(super) fn served(self: &Arc<Self>) -> Served {
-        if let Some(number) = self.number().take() {
-            self.guests.idle().leave.remove(&number);
-        }
+        self.takes_no_turn();
         Served(self.clone())
     }
 
-    /// Counts as idle from now on, also while it is still being served.
+    /// Leaves before the idle ones from now on, although it is still being served.
     pub(super) fn release(&self) {
-        let mut number = self.number();
-        if number.is_none() {
-            *number = Some(self.guests.idle().add(self.leave.clone()));
+        self.takes_turn(false);
+    }
+
+    fn takes_turn(&self, is_idle: bool) {
+        let mut turn = self.turn();
+        if turn.is_none() {
+            *turn = Some(self.guests.idle().add(is_idle, self.leave.clone()));
+        }
+    }
+
+    fn takes_no_turn(&self) {
+        if let Some(turn) = self.turn().take() {
+            self.guests.idle().leave.remove(&turn);
         }
     }
 
@@ -137,16 +154,14 @@ impl Guest {
         self.half_closed.cancelled().await;
     }
 
-    fn number(&self) -> MutexGuard<'_, Option<u64>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn turn(&self) -> MutexGuard<'_, Option<Turn>> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        if let Some(number) = self.number().take() {
-            self.guests.idle().leave.remove(&number);
-        }
+        self.takes_no_turn();
     }
 }
 
@@ -155,7 +170,7 @@ pub(super) struct Served(Arc<Guest>);
 
 impl Drop for Served {
     fn drop(&mut self) {
-        self.0.release();
+        self.0.takes_turn(true);
     }
 }
 
@@ -197,13 +212,14 @@ mod tests {
     }
 
     #[test]
-    fn one_that_was_released_is_asked_once() {
+    fn one_that_was_released_leaves_first_and_once() {
         let guests = Arc::new(Guests::default());
-        let guest = guests.enter();
+        let [idle, guest] = [(); 2].map(|()| guests.enter());
         let served = guest.served();
         guest.release();
-        assert!(guests.make_room().is_some() && guest.leave.is_cancelled());
+        assert!(guests.make_room().is_some() && guest.leave.is_cancelled() && !idle.leave.is_cancelled());
         drop(served);
+        assert!(guests.make_room().is_some() && idle.leave.is_cancelled());
         assert!(guests.make_room().is_none());
     }
 

@@ -2,11 +2,15 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConfig;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+
+use super::tls;
 
 /// An answer that takes longer is a failure.
 const CAP: Duration = Duration::from_secs(60);
@@ -15,8 +19,14 @@ const CAP: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub(crate) enum Address {
     Tcp(SocketAddr),
+    /// Behind TLS, with what a client needs for it.
+    Tls(SocketAddr, Arc<ClientConfig>),
     Unix(PathBuf),
 }
+
+/// A connection of any kind.
+pub(crate) trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection for S {}
 
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
@@ -38,6 +48,24 @@ impl Reply {
 }
 
 impl Address {
+    /// Connects; the bytes that are written come out at the daemon's HTTP.
+    pub(crate) async fn connect(&self) -> std::io::Result<Box<dyn Connection>> {
+        match self {
+            Self::Tls(address, trusted) => {
+                Ok(Box::new(tls::connect(TcpStream::connect(address).await?, trusted.clone()).await?))
+            }
+            _ => self.dial().await,
+        }
+    }
+
+    /// Connects without a handshake, whatever is listening there.
+    pub(crate) async fn dial(&self) -> std::io::Result<Box<dyn Connection>> {
+        Ok(match self {
+            Self::Tcp(address) | Self::Tls(address, _) => Box::new(TcpStream::connect(address).await?),
+            Self::Unix(path) => Box::new(UnixStream::connect(path).await?),
+        })
+    }
+
     /// One request on its own connection; panics where the daemon does not answer.
     pub(crate) async fn ask(&self, method: &str, target: &str, body: Option<&str>) -> Reply {
         self.try_ask(method, target, body, "").await.unwrap_or_else(|error| panic!("{method} {target}: {error}"))
@@ -67,12 +95,7 @@ impl Address {
 
     /// Sends bytes as they are, and gives back all that comes until the daemon closes.
     pub(crate) async fn raw(&self, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-        let exchange = async {
-            match self {
-                Self::Tcp(address) => exchange(TcpStream::connect(address).await?, bytes).await,
-                Self::Unix(path) => exchange(UnixStream::connect(path).await?, bytes).await,
-            }
-        };
+        let exchange = async { exchange(self.connect().await?, bytes).await };
         tokio::time::timeout(CAP, exchange).await.map_err(|_| std::io::ErrorKind::TimedOut)?
     }
 }

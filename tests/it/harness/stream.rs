@@ -1,15 +1,11 @@
 //! A reader of `GET /events` that keeps what it is told.
 
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
 use super::daemon::CAP;
-use super::http::Address;
-
-trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection for S {}
+use super::http::{Address, Connection};
 
 pub(crate) struct Stream {
     connection: Box<dyn Connection>,
@@ -25,19 +21,25 @@ pub(crate) struct Stream {
 impl Stream {
     /// Asks for the events, from after one of them or (empty) from now on, and reads nothing yet.
     pub(crate) async fn ask(address: &Address, after: &str) -> Self {
-        let mut connection: Box<dyn Connection> = match address {
-            Address::Tcp(address) => Box::new(TcpStream::connect(address).await.unwrap()),
-            Address::Unix(path) => Box::new(UnixStream::connect(path).await.unwrap()),
-        };
+        Self::ask_with(address, after, "").await
+    }
+
+    async fn ask_with(address: &Address, after: &str, headers: &str) -> Self {
+        let mut connection = address.connect().await.unwrap();
         let last = if after.is_empty() { String::new() } else { format!("Last-Event-ID: {after}\r\n") };
-        let request = format!("GET /events HTTP/1.1\r\nHost: localhost\r\n{last}\r\n");
+        let request = format!("GET /events HTTP/1.1\r\nHost: localhost\r\n{headers}{last}\r\n");
         connection.write_all(request.as_bytes()).await.unwrap();
         Self { connection, rest: Vec::new(), ids: Vec::new(), events: Vec::new(), ended: false }
     }
 
     /// As [`Stream::ask`], but the stream is open afterwards.
     pub(crate) async fn open(address: &Address, after: &str) -> Self {
-        let mut stream = Self::ask(address, after).await;
+        Self::open_with(address, after, "").await
+    }
+
+    /// As [`Stream::open`], with more header lines, each with its line end.
+    pub(crate) async fn open_with(address: &Address, after: &str, headers: &str) -> Self {
+        let mut stream = Self::ask_with(address, after, headers).await;
         let until = Instant::now() + CAP;
         while stream.ids.is_empty() {
             stream.read(until).await;
