@@ -124,9 +124,10 @@ mod tests {
             changes: streams.clone(),
             streams: streams.clone(),
         };
-        let guest = Arc::new(Guests::default()).enter();
+        let peer = Peer::Unix(Local::new(0, Role::Viewer));
+        let guest = Arc::new(Guests::default()).enter(peer);
         let head = Request::new(()).into_parts().0;
-        let caller = (&guest, Peer::Unix(Local::new(0, Role::Viewer)), &Actor::uid(0));
+        let caller = (&guest, peer, &Actor::uid(0));
         let stay = Stay::begin(&front, &streams, caller, &head, &app.handle.snapshot().config).expect("free");
         let until = Instant::now() + LIFE;
         Source { follower: app.handle.follow(after), stay, until, greeted: false, _served: None }

@@ -99,10 +99,19 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Peer;
     use crate::api::guests::Guests;
+    use crate::api::local::Local;
+    use crate::config::Role;
+
+    const SOMEBODY: u32 = 1000;
+
+    fn enter(guests: &Arc<Guests>) -> Arc<Guest> {
+        guests.enter(Peer::Unix(Local::new(SOMEBODY, Role::Viewer)))
+    }
 
     fn take(places: &Places, sender: &str) -> Option<Place> {
-        places.take(&Actor::named(sender), &Arc::new(Guests::default()).enter())
+        places.take(&Actor::named(sender), &enter(&Arc::default()))
     }
 
     fn is_lost(place: &Place) -> bool {
@@ -150,7 +159,7 @@ mod tests {
     #[test]
     fn a_connection_that_loses_its_place_may_be_asked_to_leave() {
         let (guests, places) = (Arc::new(Guests::default()), Places::new(2));
-        let (one, two) = (guests.enter(), guests.enter());
+        let (one, two) = (enter(&guests), enter(&guests));
         let _served = [one.served(), two.served()];
         let _held = [&one, &two].map(|guest| places.take(&Actor::named("hog"), guest).expect("free"));
         assert!(guests.make_room().is_none(), "both are being served");

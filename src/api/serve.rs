@@ -152,7 +152,7 @@ pub(super) async fn accept_loop<L: Accept>(listener: L, app: App, stop: Cancella
                         }
                     },
                 };
-                let (guest, metrics, slots) = (guests.enter(), front.app.metrics.clone(), slots.clone());
+                let (guest, metrics, slots) = (guests.enter(peer), front.app.metrics.clone(), slots.clone());
                 let tls = L::MAY_ENCRYPT.then(|| encryption(&front.app)).flatten();
                 let handshake = tls.map(|tls| (tls, handshakes.clone()));
                 let (front, watcher) = (front.clone(), graceful.watcher());
@@ -214,7 +214,7 @@ async fn encrypted<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let place = handshakes.crowd_in(tls::HANDSHAKES);
+    let place = handshakes.crowd_in(peer, tls::HANDSHAKES);
     let handshake = tokio::select! {
         handshake = tls::handshake(stream, &tls) => handshake,
         () = place.asked_to_leave() => Err(io::Error::other("made room for another one")),

@@ -1,5 +1,6 @@
 //! Clients of every bad kind.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::credentials::bearer;
 use super::daemon::CAP;
-use super::http::{Address, Connection, Reply};
+use super::http::{Address, Connection, Reply, exchange, parse};
 use super::random::Random;
 use super::stream::Stream;
 use super::tls::client_hello;
@@ -17,17 +18,28 @@ use super::tls::client_hello;
 /// Requests at a time that may follow the events, on each listener.
 pub(crate) const STREAMS: usize = 32;
 
-/// Somebody with a way to the daemon and a token, which nobody looks at on the socket.
+/// Somebody with a way to the daemon, an own address of this host, and a token: on the socket nobody looks at these.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) address: Address,
+    pub(crate) from: Ipv4Addr,
     pub(crate) token: &'static str,
 }
 
 impl Caller {
+    async fn connect(&self) -> std::io::Result<Box<dyn Connection>> {
+        self.address.connect_from(self.from).await
+    }
+
     pub(crate) async fn ask(&self, method: &str, target: &str) -> Reply {
-        let reply = self.address.try_ask(method, target, None, &bearer(self.token)).await;
-        reply.unwrap_or_else(|error| panic!("{method} {target}: {error}"))
+        self.try_ask(method, target).await.unwrap_or_else(|error| panic!("{method} {target}: {error}"))
+    }
+
+    pub(crate) async fn try_ask(&self, method: &str, target: &str) -> std::io::Result<Reply> {
+        let request = self.head(method, target) + "Connection: close\r\n\r\n";
+        let answered = async { exchange(self.connect().await?, request.as_bytes()).await };
+        let bytes = tokio::time::timeout(CAP, answered).await.map_err(|_| std::io::ErrorKind::TimedOut)??;
+        parse(&bytes).ok_or_else(|| std::io::Error::other("no HTTP"))
     }
 
     /// A request as it is sent, without the empty line at the end of its header.
@@ -37,7 +49,7 @@ impl Caller {
 
     /// A connection with this request on it.
     pub(crate) async fn send(&self, method: &str, target: &str) -> std::io::Result<Box<dyn Connection>> {
-        let mut stream = self.address.connect().await?;
+        let mut stream = self.connect().await?;
         stream.write_all((self.head(method, target) + "\r\n").as_bytes()).await?;
         Ok(stream)
     }
@@ -53,7 +65,7 @@ impl Caller {
 
     /// A stream of events from now on, open.
     pub(crate) async fn follow(&self) -> Stream {
-        Stream::open_with(&self.address, "", &bearer(self.token)).await
+        Stream::open_on(self.connect().await.unwrap(), &bearer(self.token)).await
     }
 }
 
@@ -132,7 +144,7 @@ async fn misbehave(habit: Habit, caller: &Caller, random: &mut Random) -> std::i
     {
         return begin_badly(habit, &caller.address, &client_hello(trusted.clone()), random).await;
     }
-    let mut stream = caller.address.connect().await?;
+    let mut stream = caller.connect().await?;
     let head = caller.head("POST", "/sync/pause").into_bytes();
     match habit {
         Habit::SlowHeader => {

@@ -1,6 +1,6 @@
 //! The smallest HTTP/1.1 client that can also misbehave: it writes the bytes that a test wants.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustls::ClientConfig;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use super::tls;
 
@@ -51,11 +51,24 @@ impl Address {
     /// Connects; the bytes that are written come out at the daemon's HTTP.
     pub(crate) async fn connect(&self) -> std::io::Result<Box<dyn Connection>> {
         match self {
-            Self::Tls(address, trusted) => {
-                Ok(Box::new(tls::connect(TcpStream::connect(address).await?, trusted.clone()).await?))
-            }
-            _ => self.dial().await,
+            Self::Tcp(address) | Self::Tls(address, _) => self.connect_on(TcpStream::connect(address).await?).await,
+            Self::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
         }
+    }
+
+    /// As [`Address::connect`], from another address of this host; of no matter for a Unix socket.
+    pub(crate) async fn connect_from(&self, from: Ipv4Addr) -> std::io::Result<Box<dyn Connection>> {
+        let (Self::Tcp(address) | Self::Tls(address, _)) = self else { return self.connect().await };
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((from, 0).into())?;
+        self.connect_on(socket.connect(*address).await?).await
+    }
+
+    async fn connect_on(&self, stream: TcpStream) -> std::io::Result<Box<dyn Connection>> {
+        Ok(match self {
+            Self::Tls(_, trusted) => Box::new(tls::connect(stream, trusted.clone()).await?),
+            _ => Box::new(stream),
+        })
     }
 
     /// Connects without a handshake, whatever is listening there.
@@ -100,7 +113,11 @@ impl Address {
     }
 }
 
-async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+/// Sends bytes as they are, and gives back all that comes until the daemon closes.
+pub(crate) async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    bytes: &[u8],
+) -> std::io::Result<Vec<u8>> {
     // A daemon that refuses may close before it has read all; its answer is what counts.
     stream.write_all(bytes).await.ok();
     let mut answer = Vec::new();
@@ -110,7 +127,8 @@ async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8])
     }
 }
 
-fn parse(bytes: &[u8]) -> Option<Reply> {
+/// The reply in all that has come.
+pub(crate) fn parse(bytes: &[u8]) -> Option<Reply> {
     let text = String::from_utf8_lossy(bytes);
     let (head, body) = text.split_once("\r\n\r\n")?;
     let code = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
