@@ -4,6 +4,7 @@
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
+use super::Certificate;
 use super::problem::{Kind, Problem};
 use crate::config::{Digest, HttpConfig, Proof, Role};
 use crate::history::Actor;
@@ -36,7 +37,7 @@ impl Identity {
 /// right, whatever the certificate says.
 pub(super) fn identify(
     headers: &HeaderMap,
-    certificate: Option<&Digest>,
+    certificate: Option<&Certificate>,
     http: &HttpConfig,
 ) -> Result<Identity, Problem> {
     let unauthorized = |detail: &str| Problem::new(Kind::Unauthorized, detail);
@@ -45,7 +46,7 @@ pub(super) fn identify(
         (Some(value), None, _) => by_token(value.as_bytes(), http)
             .ok_or_else(|| unauthorized("send a configured token as \"Authorization: Bearer TOKEN\"")),
         (Some(_), Some(_), _) => Err(unauthorized("there is more than one Authorization header")),
-        (None, _, Some(certificate)) => by_certificate(certificate, http)
+        (None, _, Some(certificate)) => by_certificate(&certificate.fingerprint, http)
             .ok_or_else(|| unauthorized("no [[http.client]] has the fingerprint of this certificate")),
         (None, _, None) => Err(unauthorized("send a configured token as \"Authorization: Bearer TOKEN\"")),
     }
@@ -102,7 +103,8 @@ mod tests {
         for value in sent {
             headers.append(AUTHORIZATION, value.parse().expect("a header"));
         }
-        let certificate = certificate.map(Digest::of);
+        let authorities = Digest::of(b"authorities");
+        let certificate = certificate.map(|der| Certificate { fingerprint: Digest::of(der), authorities });
         identify(&headers, certificate.as_ref(), &http())
             .map(|identity| (identity.actor.to_string(), identity.role))
             .map_err(|problem| problem.kind)

@@ -1,8 +1,8 @@
 //! `GET /events`: what happens, as server-sent events.
 //!
-//! The reply never ends by itself before its time: it goes on until the client leaves, the daemon ends, or
-//! an hour is over, so that a client whose token was taken away does not listen for ever. A client comes
-//! back with `Last-Event-ID` and misses nothing that is still kept.
+//! The reply goes on until the client leaves, an hour is over, or the daemon ends it as it ends every request that
+//! stays ([`Stay`]). A client comes back with `Last-Event-ID` and misses nothing that is still kept, or is told why it
+//! is not served any more.
 
 use std::convert::Infallible;
 use std::fmt::Write;
@@ -14,15 +14,14 @@ use futures_util::stream::{self, BoxStream};
 use http_body_util::{Either, Full, StreamBody};
 use hyper::body::Frame;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until};
-use tokio_util::sync::CancellationToken;
 
 use super::guests::Served;
+use super::handlers::Call;
 use super::problem::{Kind, Problem};
-use super::router::{Front, Reply};
+use super::router::Reply;
+use super::stay::Stay;
 use crate::supervisor::{Follower, Happened};
 
 /// The media type.
@@ -40,14 +39,13 @@ pub(super) type Body = Either<Full<Bytes>, Stream>;
 pub(super) type Stream = StreamBody<BoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
 
 /// Opens a stream.
-pub(super) fn open(front: &Front, head: &Parts, served: Served) -> Result<Reply, Problem> {
-    let slot = front.streams.clone().try_acquire_owned();
-    let slot = slot.map_err(|_| Problem::new(Kind::Busy, "too many clients follow the events; try again later"))?;
+pub(super) fn open(call: &Call<'_>, served: Served) -> Result<Reply, Problem> {
+    let stay = call.stay(&call.front.streams);
+    let stay = stay.ok_or_else(|| Problem::new(Kind::Busy, "too many clients follow the events; try again later"))?;
     // A browser sends UTF-8; what is no text is no ID of ours.
-    let after = head.headers.get("last-event-id").map(|value| value.to_str().unwrap_or_default());
-    let follower = front.app.handle.follow(after.filter(|id| !id.is_empty()));
-    let (stop, until) = (front.stop.clone(), Instant::now() + LIFE);
-    let source = Source { follower, stop, until, greeted: false, _slot: slot, _served: Some(served) };
+    let after = call.head.headers.get("last-event-id").map(|value| value.to_str().unwrap_or_default());
+    let follower = call.front.app.handle.follow(after.filter(|id| !id.is_empty()));
+    let source = Source { follower, stay, until: Instant::now() + LIFE, greeted: false, _served: Some(served) };
     let frames = stream::unfold(source, |mut source| async move {
         let text = source.next().await?;
         Some((Ok(Frame::data(Bytes::from(text))), source))
@@ -64,10 +62,9 @@ pub(super) fn open(front: &Front, head: &Parts, served: Served) -> Result<Reply,
 /// client that does not read keeps nothing here but its place.
 struct Source {
     follower: Follower,
-    stop: CancellationToken,
+    stay: Stay,
     until: Instant,
     greeted: bool,
-    _slot: OwnedSemaphorePermit,
     /// A full listener does not part with it.
     _served: Option<Served>,
 }
@@ -83,7 +80,7 @@ impl Source {
         }
         tokio::select! {
             biased;
-            () = self.stop.cancelled() => None,
+            () = self.stay.over() => None,
             () = sleep_until(self.until) => None,
             events = self.follower.next() => events.map(|events| events.iter().map(|event| block(event)).collect()),
             () = sleep(HEARTBEAT) => Some(":\n\n".to_owned()),
@@ -101,16 +98,39 @@ fn block(happened: &Happened) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::api::testing::{Supervisor, at, snapshot};
-    use crate::supervisor::{Event, EventId};
-    use tokio::sync::Semaphore;
+    use std::sync::Arc;
 
-    fn source(supervisor_side: &crate::api::App, after: Option<&str>, stop: &CancellationToken) -> Source {
-        let slot = std::sync::Arc::new(Semaphore::new(1)).try_acquire_owned().expect("free");
+    use hyper::Request;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::api::guests::Guests;
+    use crate::api::local::Local;
+    use crate::api::places::Places;
+    use crate::api::router::Front;
+    use crate::api::testing::{Supervisor, at, snapshot};
+    use crate::api::{App, Peer};
+    use crate::config::Role;
+    use crate::history::Actor;
+    use crate::supervisor::{Event, EventId};
+
+    fn source(app: &App, after: Option<&str>, stop: &CancellationToken) -> Source {
+        let streams = Places::new(1);
+        let front = Front {
+            app: app.clone(),
+            stop: stop.clone(),
+            denials: Arc::default(),
+            waits: streams.clone(),
+            changes: streams.clone(),
+            streams: streams.clone(),
+        };
+        let peer = Peer::Unix(Local::new(0, Role::Viewer));
+        let guest = Arc::new(Guests::default()).enter(peer);
+        let head = Request::new(()).into_parts().0;
+        let caller = (&guest, peer, &Actor::uid(0));
+        let stay = Stay::begin(&front, &streams, caller, &head, &app.handle.snapshot().config).expect("free");
         let until = Instant::now() + LIFE;
-        let follower = supervisor_side.handle.follow(after);
-        Source { follower, stop: stop.clone(), until, greeted: false, _slot: slot, _served: None }
+        Source { follower: app.handle.follow(after), stay, until, greeted: false, _served: None }
     }
 
     #[test]

@@ -11,9 +11,9 @@ use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 use hyper::{Uri, Version};
 
-use super::Peer;
 use super::access::{Identity, identify};
 use super::problem::{Kind, Problem};
+use super::{Certificate, Peer};
 use crate::config::{HttpConfig, Role};
 use crate::history::Actor;
 
@@ -32,12 +32,18 @@ pub(super) fn check(head: &Parts, peer: Peer, http: Option<&HttpConfig>, open: b
             } else if open {
                 Identity::new(Actor::named("anybody"), Role::Viewer)
             } else {
-                identify(&head.headers, certificate.as_ref(), http)?
+                identify(&head.headers, certificate.filter(|shown| counts(shown, http)).as_ref(), http)?
             }
         }
     };
     same_origin(head)?;
     Ok(identity)
+}
+
+/// A certificate was checked when its connection began. It counts for as long as its authorities are those of the
+/// configuration: who goes on has to connect again.
+fn counts(shown: &Certificate, http: &HttpConfig) -> bool {
+    http.tls.as_ref().is_some_and(|tls| tls.authorities == Some(shown.authorities))
 }
 
 /// Without a token only this host is served. A browser of this host can be led here by a name that
@@ -103,10 +109,11 @@ mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
 
     use hyper::Request;
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
 
     use super::*;
     use crate::api::local::Local;
-    use crate::config::Digest;
+    use crate::config::{Digest, HttpClient, Proof, TlsConfig, TlsFiles};
 
     const LOCAL: Peer = Peer::Tcp { remote: IpAddr::V4(Ipv4Addr::LOCALHOST), certificate: None };
 
@@ -179,6 +186,34 @@ mod tests {
     fn a_listener_that_the_configuration_dropped_serves_nobody() {
         assert_eq!(verdict(&[("host", "localhost")], LOCAL, None), Err(Kind::Forbidden));
         assert_eq!(verdict(&[], unix(), None), Ok(()));
+    }
+
+    #[test]
+    fn a_certificate_counts_for_as_long_as_its_authorities_do() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("pem"), cert.pem()).expect("written");
+        std::fs::write(path("key"), signing_key.serialize_pem()).expect("written");
+        let http = |client_ca: Option<&str>| {
+            let files = TlsFiles { certificate: path("pem"), key: path("key"), client_ca: client_ca.map(path) };
+            let client = HttpClient {
+                name: "laptop".into(),
+                role: Role::Viewer,
+                proof: Proof::Certificate(Digest::of(b"certificate")),
+            };
+            let tls = Some(std::sync::Arc::new(TlsConfig::read(files).expect("they fit")));
+            HttpConfig { tls, clients: vec![client], ..HttpConfig::on(([127, 0, 0, 1], 8080).into()) }
+        };
+        let authorities = Digest::of(cert.pem().as_bytes());
+        let shown = Certificate { fingerprint: Digest::of(b"certificate"), authorities };
+        let peer = Peer::Tcp { remote: IpAddr::V4(Ipv4Addr::LOCALHOST), certificate: Some(shown) };
+        let host = [("host", "localhost")];
+        assert_eq!(verdict(&host, peer, Some(&http(Some("pem")))), Ok(()));
+        assert_eq!(verdict(&host, peer, Some(&http(None))), Err(Kind::Unauthorized));
+        std::fs::write(path("pem"), cert.pem() + &cert.pem()).expect("written");
+        assert_eq!(verdict(&host, peer, Some(&http(Some("pem")))), Err(Kind::Unauthorized));
     }
 
     #[test]

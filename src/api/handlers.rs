@@ -12,13 +12,15 @@ use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::guests::Guest;
 use super::input::{self, Query};
+use super::places::Places;
 use super::problem::{Kind, Problem};
 use super::router::{Front, Reply};
+use super::stay::Stay;
 use super::wire::{Audit, Cancelled, ConfigReply, HistoryPage, Live, Paused, RunAccepted, RunOf, Runs};
 use super::{Peer, condition};
 use crate::config::SourceName;
@@ -32,6 +34,7 @@ const COMMAND_TIME: Duration = Duration::from_secs(30);
 /// One request with what it needs.
 pub(super) struct Call<'a> {
     pub(super) front: &'a Front,
+    pub(super) guest: &'a Arc<Guest>,
     pub(super) peer: Peer,
     pub(super) actor: &'a Actor,
     pub(super) head: &'a Parts,
@@ -45,6 +48,17 @@ impl Call<'_> {
     fn handle(&self) -> Handle {
         self.front.app.handle.by(self.actor.clone(), self.peer.via())
     }
+
+    /// Lets the request stay in one of the places; `None`: there is none for its sender.
+    pub(super) fn stay(&self, places: &Places) -> Option<Stay> {
+        Stay::begin(self.front, places, (self.guest, self.peer, self.actor), self.head, &self.snapshot.config)
+    }
+
+    /// Lets the request wait for a run.
+    fn wait(&self) -> Result<Stay, Problem> {
+        let stay = self.stay(&self.front.waits);
+        stay.ok_or_else(|| Problem::new(Kind::Busy, "too many requests wait for runs; ask without wait, or later"))
+    }
 }
 
 type Answer = Result<Reply, Problem>;
@@ -56,11 +70,11 @@ pub(super) fn status(call: &Call<'_>) -> Answer {
 pub(super) async fn run(call: &Call<'_>) -> Answer {
     let wait = call.query.wait()?;
     let request = run_request(call)?;
-    let _slot = wait.map(|_| wait_slot(call)).transpose()?;
-    let admitted = ask(call.handle().run(request)).await?;
-    let ended = match wait {
-        Some(wait) => all_finished(call, &admitted.runs, wait).await,
-        None => None,
+    let stay = wait.map(|_| call.wait()).transpose()?;
+    let admitted = ask(call, call.handle().run(request)).await?;
+    let ended = match (wait, stay) {
+        (Some(wait), Some(mut stay)) => all_finished(call, &mut stay, &admitted.runs, wait).await,
+        _ => None,
     };
     match ended.as_deref() {
         Some([run]) => Ok(json_reply(StatusCode::OK, run)),
@@ -104,20 +118,15 @@ fn accepted(call: &Call<'_>, ids: &[Uuid]) -> Answer {
     Ok(reply)
 }
 
-fn wait_slot<'a>(call: &Call<'a>) -> Result<SemaphorePermit<'a>, Problem> {
-    let slot = call.front.waits.try_acquire();
-    slot.map_err(|_| Problem::new(Kind::Busy, "too many requests wait for runs; ask without wait, or later"))
-}
-
-/// The ended runs, or `None` when one of them is still going after `wait` or the daemon stops.
-async fn all_finished(call: &Call<'_>, ids: &[Uuid], wait: Duration) -> Option<Vec<Arc<RunRecord>>> {
+/// The ended runs, or `None` when one of them is still going after `wait`, or when the request may not stay so long.
+async fn all_finished(call: &Call<'_>, stay: &mut Stay, ids: &[Uuid], wait: Duration) -> Option<Vec<Arc<RunRecord>>> {
     let deadline = Instant::now() + wait;
     let mut ended = Vec::with_capacity(ids.len());
     for &id in ids {
         let record = tokio::select! {
             record = call.front.app.handle.finished(id) => record,
             () = tokio::time::sleep_until(deadline) => None,
-            () = call.front.stop.cancelled() => None,
+            () = stay.over() => None,
         };
         ended.push(Arc::new(record.filter(|record| record.finished.is_some())?));
     }
@@ -127,8 +136,11 @@ async fn all_finished(call: &Call<'_>, ids: &[Uuid], wait: Duration) -> Option<V
 pub(super) async fn run_by_id(call: &Call<'_>, id: &str) -> Answer {
     let id = Uuid::try_parse(id).map_err(|_| Problem::new(Kind::Malformed, "a run ID is a UUID"))?;
     if let Some(wait) = call.query.wait()? {
-        let _slot = wait_slot(call)?;
-        all_finished(call, &[id], wait).await;
+        let mut stay = call.wait()?;
+        all_finished(call, &mut stay, &[id], wait).await;
+        if let Some(refused) = stay.refused() {
+            return Err(refused);
+        }
     }
     match call.front.app.handle.snapshot().run(id) {
         Some(run) => Ok(json_reply(StatusCode::OK, &run)),
@@ -138,7 +150,7 @@ pub(super) async fn run_by_id(call: &Call<'_>, id: &str) -> Answer {
 
 pub(super) async fn cancel(call: &Call<'_>) -> Answer {
     input::nothing(&call.body)?;
-    let run_ids = ask(call.handle().cancel()).await?;
+    let run_ids = ask(call, call.handle().cancel()).await?;
     Ok(json_reply(StatusCode::ACCEPTED, &Cancelled { run_ids }))
 }
 
@@ -150,12 +162,12 @@ pub(super) async fn set_schedule(call: &Call<'_>) -> Answer {
     let expected = condition::expected(&call.head.headers)?;
     let plan = input::schedule(&call.body, call.snapshot.config.schedule.time_zone)?;
     let request = ScheduleRequest { plan: Some(plan), expected };
-    Ok(schedule_reply(&ask(call.handle().set_schedule(request)).await?))
+    Ok(schedule_reply(&ask(call, call.handle().set_schedule(request)).await?))
 }
 
 pub(super) async fn reset_schedule(call: &Call<'_>) -> Answer {
     let request = ScheduleRequest { plan: None, expected: condition::expected(&call.head.headers)? };
-    Ok(schedule_reply(&ask(call.handle().set_schedule(request)).await?))
+    Ok(schedule_reply(&ask(call, call.handle().set_schedule(request)).await?))
 }
 
 fn schedule_reply(schedule: &Schedule) -> Reply {
@@ -168,22 +180,22 @@ pub(super) fn log_level(call: &Call<'_>) -> Answer {
 
 pub(super) async fn set_log_level(call: &Call<'_>) -> Answer {
     let request = input::log_level(&call.body)?;
-    Ok(json_reply(StatusCode::OK, &ask(call.handle().set_log_level(Some(request))).await?))
+    Ok(json_reply(StatusCode::OK, &ask(call, call.handle().set_log_level(Some(request))).await?))
 }
 
 pub(super) async fn reset_log_level(call: &Call<'_>) -> Answer {
-    Ok(json_reply(StatusCode::OK, &ask(call.handle().set_log_level(None)).await?))
+    Ok(json_reply(StatusCode::OK, &ask(call, call.handle().set_log_level(None)).await?))
 }
 
 pub(super) async fn pause(call: &Call<'_>) -> Answer {
     let request = input::pause(&call.body)?;
-    let pause = ask(call.handle().pause(request)).await?;
+    let pause = ask(call, call.handle().pause(request)).await?;
     Ok(json_reply(StatusCode::OK, &Paused { paused: true, pause: Some(pause) }))
 }
 
 pub(super) async fn resume(call: &Call<'_>) -> Answer {
     input::nothing(&call.body)?;
-    ask(call.handle().resume()).await?;
+    ask(call, call.handle().resume()).await?;
     Ok(json_reply(StatusCode::OK, &Paused { paused: false, pause: None }))
 }
 
@@ -252,7 +264,7 @@ pub(super) async fn reload(call: &Call<'_>) -> Answer {
         Peer::Unix(_) => ReloadTrigger::Socket,
         Peer::Tcp { .. } => ReloadTrigger::Api,
     };
-    let outcome = ask(call.handle().reload(trigger)).await?;
+    let outcome = ask(call, call.handle().reload(trigger)).await?;
     if outcome.success {
         return Ok(json_reply(StatusCode::OK, &outcome));
     }
@@ -264,7 +276,11 @@ pub(super) fn openapi() -> Answer {
     Ok(reply(StatusCode::OK, "application/json", super::openapi::document()))
 }
 
-async fn ask<T>(command: impl Future<Output = Result<T, Denied>>) -> Result<T, Problem> {
+/// A command's answer. Those who ask have places of their own: a reload can take long, and whoever asks for many
+/// leaves room.
+async fn ask<T>(call: &Call<'_>, command: impl Future<Output = Result<T, Denied>>) -> Result<T, Problem> {
+    let place = call.front.changes.take(call.actor, call.guest);
+    let _place = place.ok_or_else(|| Problem::new(Kind::Busy, "too many requests change things; try again later"))?;
     let answer = tokio::time::timeout(COMMAND_TIME, command).await;
     answer
         .map_err(|_| Problem::new(Kind::Timeout, "it may still be carried out; see GET /sync/status"))?

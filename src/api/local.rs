@@ -41,6 +41,10 @@ impl Local {
         Self { uid: Some(uid), role }
     }
 
+    pub(super) fn uid(self) -> Option<u32> {
+        self.uid
+    }
+
     pub(super) fn identity(self) -> Identity {
         Identity::new(self.uid.map_or_else(|| Actor::named("socket"), Actor::uid), self.role)
     }

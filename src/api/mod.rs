@@ -10,6 +10,7 @@
 //! ```
 
 mod access;
+mod bare;
 mod condition;
 mod denials;
 mod events;
@@ -18,13 +19,16 @@ mod guests;
 mod handlers;
 mod health;
 mod input;
+mod line;
 mod listen;
 mod local;
 mod openapi;
+mod places;
 pub mod problem;
 mod router;
 mod serve;
 mod stall;
+mod stay;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -63,9 +67,18 @@ pub enum Peer {
     Tcp {
         /// The address that the connection comes from.
         remote: IpAddr,
-        /// The fingerprint of the certificate that was shown and is valid.
-        certificate: Option<Digest>,
+        /// The certificate that was shown and was valid when the connection began.
+        certificate: Option<Certificate>,
     },
+}
+
+/// A client's certificate, from a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// Its fingerprint.
+    pub fingerprint: Digest,
+    /// Over the authorities of which one has issued it.
+    pub authorities: Digest,
 }
 
 impl Peer {

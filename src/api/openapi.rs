@@ -18,7 +18,7 @@ pub(super) fn document() -> Bytes {
 }
 
 /// What any request can meet, by status.
-const OF_ALL: [(&str, &str); 2] = [("400", "Malformed"), ("403", "Forbidden")];
+const OF_ALL: [(&str, &str); 3] = [("400", "Malformed"), ("403", "Forbidden"), ("431", "HeaderTooLarge")];
 /// What a request without a token can meet, unless the route is open.
 const OF_GUARDED: (&str, &str) = ("401", "Unauthorized");
 /// What a request with a body can meet: every one that may change something, and that viewers may not send.

@@ -9,6 +9,9 @@ use serde_json::{Map, Value, json};
 use super::router::Reply;
 use crate::supervisor::Denied;
 
+/// The media type.
+pub(super) const CONTENT: &str = "application/problem+json";
+
 /// Every kind of error that the API answers; `type` in the reply is `urn:rbac-sync:problem:NAME`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -50,6 +53,8 @@ pub enum Kind {
     KeyReused,
     /// `configuration-refused`, 422: the new configuration is wrong; the old one stays in effect.
     ConfigurationRefused,
+    /// `header-too-large`, 431: the header has too many bytes or fields.
+    HeaderTooLarge,
     /// `busy`, 503: too many requests wait.
     Busy,
     /// `stopping`, 503: the daemon drains.
@@ -62,7 +67,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Malformed,
         Self::Unauthorized,
         Self::InsufficientRole,
@@ -82,6 +87,7 @@ impl Kind {
         Self::UnknownSource,
         Self::KeyReused,
         Self::ConfigurationRefused,
+        Self::HeaderTooLarge,
         Self::Busy,
         Self::Stopping,
         Self::Standby,
@@ -118,6 +124,9 @@ impl Kind {
             }
             Self::ConfigurationRefused => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "configuration-refused", "The configuration was refused")
+            }
+            Self::HeaderTooLarge => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "header-too-large", "The header is too large")
             }
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy"),
             Self::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping", "The daemon is stopping"),
@@ -179,19 +188,25 @@ impl Problem {
         self
     }
 
-    /// The reply.
-    #[must_use]
-    pub(super) fn reply(self) -> Reply {
+    /// The body of the reply.
+    pub(super) fn body(&self) -> String {
         let (status, _, title) = self.kind.parts();
-        let mut body = self.extensions;
+        let mut body = self.extensions.clone();
         body.insert("type".into(), json!(self.kind.urn()));
         body.insert("title".into(), json!(title));
         body.insert("status".into(), json!(status.as_u16()));
         body.insert("detail".into(), json!(self.detail));
-        let mut reply = Response::new(Either::Left(Full::new(Bytes::from(Value::Object(body).to_string() + "\n"))));
+        Value::Object(body).to_string() + "\n"
+    }
+
+    /// The reply.
+    #[must_use]
+    pub(super) fn reply(self) -> Reply {
+        let status = self.kind.status();
+        let mut reply = Response::new(Either::Left(Full::new(Bytes::from(self.body()))));
         *reply.status_mut() = status;
         let headers = reply.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(CONTENT));
         if let Some(allow) = self.allow {
             headers.insert(hyper::header::ALLOW, HeaderValue::from_static(allow));
         }

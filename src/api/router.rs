@@ -8,7 +8,6 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{CACHE_CONTROL, CONNECTION, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::access::Identity;
@@ -17,6 +16,7 @@ use super::events::{self, Body};
 use super::guests::Guest;
 use super::handlers::{self, Call};
 use super::input::{self, Query};
+use super::places::Places;
 use super::problem::{Kind, Problem};
 use super::{App, Peer, guard};
 use crate::supervisor::Snapshot;
@@ -30,12 +30,13 @@ pub(super) struct Front {
     pub(super) app: App,
     /// Ends waits once the daemon stops.
     pub(super) stop: CancellationToken,
-    /// One permit for each request that waits for a run: they are fewer than the connections, so
-    /// that clients that wait, or died waiting, leave room for the others.
-    pub(super) waits: Arc<Semaphore>,
     pub(super) denials: Arc<Denials>,
-    /// One permit for each stream of events.
-    pub(super) streams: Arc<Semaphore>,
+    /// For requests that wait for a run.
+    pub(super) waits: Places,
+    /// For requests that wait for the answer to a command.
+    pub(super) changes: Places,
+    /// For streams of events.
+    pub(super) streams: Places,
 }
 
 /// What a path names.
@@ -165,6 +166,7 @@ pub(super) async fn answer(front: Front, guest: Arc<Guest>, peer: Peer, request:
     let snapshot = front.app.handle.snapshot();
     let sender = guard::check(&head, peer, snapshot.config.http.as_ref(), route == Some(Route::Live));
     let actor = sender.as_ref().ok().map(|identity| identity.actor.clone());
+    let turned_away = sender.is_err();
     let answered = match sender {
         Ok(identity) => dispatch(&front, &guest, peer, &identity, &snapshot, route, (&head, &mut body)).await,
         Err(problem) => Err(problem),
@@ -180,9 +182,9 @@ pub(super) async fn answer(front: Front, guest: Arc<Guest>, peer: Peer, request:
     });
     reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if !body.is_end_stream() {
-        // What nobody has read stands before the next request. Without this the connection would stay open
-        // and unread for ever.
+    if turned_away || !body.is_end_stream() {
+        // Who is turned away begins anew: its certificate may be good on a new connection. And what nobody has read of
+        // a body stands before the next request: the connection would stay open and unread for ever.
         reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let (listener, code) = (peer.listener(), reply.status().as_u16());
@@ -214,7 +216,7 @@ async fn dispatch(
     let body = if method == Method::GET { Bytes::new() } else { input::body(&head.headers, body).await? };
     // Until the answer is there, or the stream of events ends.
     let served = guest.served();
-    let call = Call { front, peer, actor: &sender.actor, head, snapshot, query, body };
+    let call = Call { front, guest, peer, actor: &sender.actor, head, snapshot, query, body };
     match (route, method.as_str()) {
         (Route::Status, _) => handlers::status(&call),
         (Route::Run, _) => handlers::run(&call).await,
@@ -227,7 +229,7 @@ async fn dispatch(
         (Route::Resume, _) => handlers::resume(&call).await,
         (Route::History, _) => handlers::history(&call),
         (Route::Audit, _) => handlers::audit(&call),
-        (Route::Events, _) => events::open(front, head, served),
+        (Route::Events, _) => events::open(&call, served),
         (Route::Health, _) => handlers::health(&call),
         (Route::Live, _) => handlers::live(&call),
         (Route::Ready, _) => handlers::ready(&call),

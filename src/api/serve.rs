@@ -11,7 +11,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
@@ -19,19 +18,26 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::guests::{Guest, Guests};
+use super::line::Line;
 use super::listen::{Bound, Listener};
 use super::local::Door;
+use super::places::Places;
+use super::problem::Kind;
 use super::router::{self, Front};
 use super::stall::WriteStall;
 use super::{App, Peer, tls};
+use crate::config::TlsConfig;
 
 /// What a listener allows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// Connections at a time; past it an idle one makes room for a new one, or the new one is closed.
     pub(super) connections: usize,
-    /// Requests at a time that wait for a run.
+    /// Requests at a time that wait for a run. These three together are fewer than the connections, so that
+    /// some are always free or idle.
     pub(super) waits: usize,
+    /// Requests at a time that wait for the answer to a command.
+    pub(super) changes: usize,
     /// Streams of events at a time.
     pub(super) streams: usize,
     /// Time from the end of one request to the end of the next one's header: idle connections and
@@ -48,6 +54,7 @@ impl Default for Limits {
         Self {
             connections: 256,
             waits: 128,
+            changes: 64,
             streams: 32,
             header: Duration::from_secs(10),
             write: Duration::from_secs(30),
@@ -113,12 +120,13 @@ impl Accept for (UnixListener, Door) {
 pub(super) async fn accept_loop<L: Accept>(listener: L, app: App, stop: CancellationToken, limits: Limits) {
     let slots = Arc::new(Semaphore::new(limits.connections));
     let guests = Arc::new(Guests::default());
-    let places = Arc::new(Semaphore::new(tls::HANDSHAKES));
+    let handshakes = Arc::new(Guests::default());
     let front = Front {
         app,
         stop: stop.clone(),
-        waits: Arc::new(Semaphore::new(limits.waits)),
-        streams: Arc::new(Semaphore::new(limits.streams)),
+        waits: Places::new(limits.waits),
+        changes: Places::new(limits.changes),
+        streams: Places::new(limits.streams),
         denials: Arc::default(),
     };
     let graceful = GracefulShutdown::new();
@@ -144,9 +152,9 @@ pub(super) async fn accept_loop<L: Accept>(listener: L, app: App, stop: Cancella
                         }
                     },
                 };
-                let (guest, metrics, slots) = (guests.enter(), front.app.metrics.clone(), slots.clone());
-                let server = L::MAY_ENCRYPT.then(|| encryption(&front.app)).flatten();
-                let handshake = server.map(|server| (server, places.clone()));
+                let (guest, metrics, slots) = (guests.enter(peer), front.app.metrics.clone(), slots.clone());
+                let tls = L::MAY_ENCRYPT.then(|| encryption(&front.app)).flatten();
+                let handshake = tls.map(|tls| (tls, handshakes.clone()));
                 let (front, watcher) = (front.clone(), graceful.watcher());
                 let staying = guest.clone();
                 let conversation = async move {
@@ -190,9 +198,8 @@ pub(super) async fn accept_loop<L: Accept>(listener: L, app: App, stop: Cancella
 }
 
 /// What the configuration in effect says of encryption.
-fn encryption(app: &App) -> Option<Arc<ServerConfig>> {
-    let snapshot = app.handle.snapshot();
-    snapshot.config.http.as_ref()?.tls.as_ref().map(|tls| tls.server.clone())
+fn encryption(app: &App) -> Option<Arc<TlsConfig>> {
+    app.handle.snapshot().config.http.as_ref()?.tls.clone()
 }
 
 /// As [`converse`], behind a handshake.
@@ -203,14 +210,17 @@ async fn encrypted<S>(
     guest: Arc<Guest>,
     limits: Limits,
     watcher: Watcher,
-    (server, places): (Arc<ServerConfig>, Arc<Semaphore>),
+    (tls, handshakes): (Arc<TlsConfig>, Arc<Guests>),
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let place = handshakes.crowd_in(peer, tls::HANDSHAKES);
     let handshake = tokio::select! {
-        handshake = tls::handshake(stream, server, &places) => handshake,
+        handshake = tls::handshake(stream, &tls) => handshake,
+        () = place.asked_to_leave() => Err(io::Error::other("made room for another one")),
         () = front.stop.cancelled() => return,
     };
+    drop(place);
     match (handshake, peer) {
         (Ok((stream, certificate)), Peer::Tcp { remote, .. }) => {
             converse(stream, Peer::Tcp { remote, certificate }, front, guest, limits, watcher).await;
@@ -228,21 +238,32 @@ async fn converse<S>(stream: S, peer: Peer, front: Front, guest: Arc<Guest>, lim
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let metrics = front.app.metrics.clone();
-    let service = service_fn(move |request| {
-        let answer = router::answer(front.clone(), guest.clone(), peer, request);
-        async move { Ok::<_, Infallible>(answer.await) }
-    });
+    let (metrics, line) = (front.app.metrics.clone(), Line::new(stream));
+    let service = {
+        let guest = guest.clone();
+        service_fn(move |request| {
+            let answer = router::answer(front.clone(), guest.clone(), peer, request);
+            async move { Ok::<_, Infallible>(answer.await) }
+        })
+    };
+    // Half-closed clients are answered. Whether one is gone is seen beside hyper, which would not look.
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header)
         .max_buf_size(HEADER_LIMIT)
         .half_close(true)
-        .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(connection).await {
-        if error.is_parse() {
-            metrics.api_denied("malformed");
-        }
-        tracing::debug!(listener = peer.listener(), %error, "connection ended");
+        .serve_connection(TokioIo::new(line.clone()), service);
+    let listener = peer.listener();
+    tokio::select! {
+        // The request first: it says whether its client is to be watched.
+        biased;
+        ended = watcher.watch(connection) => if let Err(error) = ended {
+            if error.is_parse() {
+                let kind = if error.is_parse_too_large() { Kind::HeaderTooLarge } else { Kind::Malformed };
+                metrics.api_denied(kind.name());
+            }
+            tracing::debug!(listener, %error, "connection ended");
+        },
+        error = line.broken(&guest) => tracing::debug!(listener, %error, "the client is gone"),
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::client::{Client, Open};
 use super::exit::{Exit, Failure};
-use crate::supervisor::Happened;
+use crate::supervisor::{Event, Happened};
 
 /// A daemon that is there writes at least every 15 s.
 const SILENCE: Duration = Duration::from_secs(45);
@@ -39,6 +39,8 @@ pub(super) struct Feed<'a> {
     client: &'a Client,
     open: Option<Open>,
     heard: Instant,
+    /// The daemon has told that it ends.
+    ending: bool,
     blocks: Blocks,
     ready: VecDeque<Told>,
 }
@@ -48,18 +50,28 @@ impl<'a> Feed<'a> {
     pub(super) async fn open(client: &'a Client, after: Option<&str>) -> Result<Self, Failure> {
         let open = Some(client.follow(after).await?);
         let blocks = Blocks { place: after.map(str::to_owned), ..Blocks::default() };
-        Ok(Self { client, open, heard: Instant::now(), blocks, ready: VecDeque::new() })
+        Ok(Self { client, open, heard: Instant::now(), ending: false, blocks, ready: VecDeque::new() })
     }
 
-    /// The next event. Comes back by itself when the stream ends, and fails when that is not possible. May
-    /// be dropped while it waits, without losing an event.
+    /// What another request's failure means: a daemon that has told that it ends cannot be reached for this reason.
+    pub(super) fn explain(&self, failure: Failure) -> Failure {
+        if self.ending && failure.exit == Exit::Unreachable { ended() } else { failure }
+    }
+
+    /// The next event. Comes back by itself when the stream ends, and fails when that is not possible, or when the
+    /// daemon has ended as it was told to: to connect again would make systemd start it again where it holds the
+    /// socket. May be dropped while it waits, without losing an event.
     pub(super) async fn next(&mut self) -> Result<Told, Failure> {
         let mut rested = false;
         loop {
             if let Some(told) = self.ready.pop_front() {
+                self.ending |= told.name == Event::Stopping.name();
                 return Ok(told);
             }
             let Some(open) = &mut self.open else {
+                if self.ending {
+                    return Err(ended());
+                }
                 if rested {
                     sleep(REST).await;
                 }
@@ -82,6 +94,10 @@ impl<'a> Feed<'a> {
             }
         }
     }
+}
+
+fn ended() -> Failure {
+    Failure::new(Exit::Unreachable, "the daemon has ended")
 }
 
 /// Server-sent events from bytes. Pure.

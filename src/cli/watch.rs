@@ -1,4 +1,4 @@
-//! Commands that go on: `events`, and `status --watch`. They end when the daemon cannot be reached any more,
+//! Commands that go on: `events`, and `status --watch`. They end when the daemon ends or cannot be reached any more,
 //! and when nobody reads what they print.
 
 use std::fmt::Write;
@@ -39,7 +39,7 @@ pub(super) async fn status(args: &ClientArgs) -> Result<Exit, Failure> {
     let terminal = !args.json && print::stdout_is_terminal();
     let (mut last, mut first) = (String::new(), true);
     loop {
-        let reply = client.get("/sync/status").await?;
+        let reply = client.get("/sync/status").await.map_err(|failure| feed.explain(failure))?;
         let text = if args.json {
             reply.text
         } else {

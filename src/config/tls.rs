@@ -36,8 +36,18 @@ pub struct TlsConfig {
     pub files: TlsFiles,
     /// Over all that was read.
     pub content: Digest,
+    /// Over the authorities of client certificates.
+    pub authorities: Option<Digest>,
     /// What a handshake needs.
     pub server: Arc<ServerConfig>,
+}
+
+#[cfg(test)]
+impl TlsConfig {
+    /// Reads the files; the error is what is wrong with them.
+    pub(crate) fn read(files: TlsFiles) -> Result<Self, String> {
+        files.read().map(|read| read.tls).map_err(|(_, wrong)| wrong)
+    }
 }
 
 impl PartialEq for TlsConfig {
@@ -65,6 +75,7 @@ impl TlsFiles {
             None => None,
         };
         let content = digest(&[Some(&certificate), Some(&key), client_ca.as_ref()]);
+        let authorities = client_ca.as_deref().map(Digest::of);
         let server = server(&certificate, &key, client_ca.as_deref())?;
         let mut companions = Companions::default();
         companions.add(&self.certificate, &certificate);
@@ -72,7 +83,7 @@ impl TlsFiles {
         if let (Some(path), Some(bytes)) = (&self.client_ca, &client_ca) {
             companions.add(path, bytes);
         }
-        let tls = TlsConfig { files: self, content, server: Arc::new(server) };
+        let tls = TlsConfig { files: self, content, authorities, server: Arc::new(server) };
         Ok(Read { tls, companions, key_is_public: mode & 0o004 != 0 })
     }
 }

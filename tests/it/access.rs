@@ -2,26 +2,21 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::harness::cluster::free_port;
+use crate::harness::credentials::{bearer, client, hash};
 use crate::harness::daemon::{CAP, Daemon};
 use crate::harness::generate;
 use crate::harness::http::Address;
 use crate::harness::random;
 use crate::harness::shape::{Dialect, Shape};
 use crate::harness::site::{Site, program};
+use crate::harness::tls::{self, Authority};
 use crate::harness::wait::{check, eventually};
 
 const VIEWER: &str = "v1ewer-Token-7731";
@@ -50,15 +45,6 @@ const CHANGES: [(&str, &str, Option<&str>); 7] = [
     ("POST", "/config/reload", None),
 ];
 
-fn hash(bytes: &[u8]) -> String {
-    let digits: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{digits}")
-}
-
-fn client(name: &str, role: &str, key: &str, hash: &str) -> String {
-    format!("[[http.client]]\nname = \"{name}\"\nrole = \"{role}\"\n{key} = \"{hash}\"\n")
-}
-
 async fn site(seed: u64, listen: SocketAddr, more: &str) -> Site {
     let mut site =
         Site::between(Dialect::Postgres, Dialect::Sqlite, Shape::release("5.35.0"), random::seed(seed)).await;
@@ -67,10 +53,6 @@ async fn site(seed: u64, listen: SocketAddr, more: &str) -> Site {
     let operator = client("ops", "operator", "token_hash", &hash(OPERATOR.as_bytes()));
     site.settings.http = Some(format!("\"{listen}\"\n{viewer}{operator}{more}"));
     site
-}
-
-fn bearer(token: &str) -> String {
-    format!("Authorization: Bearer {token}\r\n")
 }
 
 fn problem(body: &str) -> String {
@@ -143,40 +125,8 @@ async fn a_viewer_reads_everything_and_changes_nothing() {
     daemon.stop().await;
 }
 
-/// An authority with its files.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { issuer: Issuer::new(params, key), pem }
-    }
-
-    /// Writes `NAME.pem` and `NAME.key`; answers the fingerprint.
-    fn issue(&self, folder: &Path, name: &str) -> String {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        std::fs::write(folder.join(format!("{name}.pem")), certificate.pem()).unwrap();
-        std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
-        hash(certificate.der())
-    }
-}
-
 async fn connect(listen: SocketAddr, authority: &Authority) -> TlsStream<TcpStream> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = Arc::new(config.with_root_certificates(roots).with_no_client_auth());
-    let stream = TcpStream::connect(listen).await.unwrap();
-    TlsConnector::from(config).connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap()
+    tls::connect(TcpStream::connect(listen).await.unwrap(), authority.trusted()).await.unwrap()
 }
 
 fn shown(stream: &TlsStream<TcpStream>) -> String {

@@ -214,8 +214,9 @@ async fn the_clients_follow_until_the_daemon_is_gone() {
     for (arguments, follower) in followers {
         let output = tokio::time::timeout(Duration::from_secs(30), follower.wait_with_output()).await;
         let output = output.expect("it ends with the daemon").unwrap();
-        let out = String::from_utf8(output.stdout).unwrap();
+        let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
         assert_eq!(output.status.code(), Some(69), "{arguments:?}: {out}");
+        assert_eq!(err, "rbac-sync: the daemon has ended\n", "{arguments:?}: {out}");
         let wanted: &[&str] = match arguments {
             ["events", "--json"] => &["\"event\":\"run.finished\"", "\"event\":\"stopping\""],
             ["events", ..] => &["gap", "run.started", "run.finished", "stopping"],

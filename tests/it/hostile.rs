@@ -1,142 +1,70 @@
-//! Clients of every bad kind at once, on both listeners: a run, a reload, the status for another client and the
-//! stop go through all the same.
+//! Clients of every bad kind at once, on both listeners, in the clear and behind TLS: a run, a reload, the status and
+//! the events for another client and the stop go through all the same.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 
 use crate::control::started;
+use crate::harness::cluster::free_port;
+use crate::harness::credentials::{client, hash};
 use crate::harness::daemon::{CAP, Daemon};
+use crate::harness::generate;
+use crate::harness::hostile::{Caller, STREAMS, bad_clients};
 use crate::harness::http::Address;
 use crate::harness::mutate::Change;
-use crate::harness::random::{self, Random};
+use crate::harness::random;
+use crate::harness::shape::Shape;
 use crate::harness::site::Site;
-use crate::harness::wait::eventually;
+use crate::harness::tls::Authority;
+use crate::harness::wait::{check, eventually};
 
 /// Another client waits no longer than this, also on a busy machine.
 const BOUND: Duration = Duration::from_secs(10);
 /// Connections at a time that a listener takes.
 const CONNECTIONS: usize = 256;
-/// Silent clients are sent away after ten seconds anyway; whoever is served earlier need not wait for that.
+/// Requests at a time that may wait for a run.
+const WAITS: usize = 128;
+/// Silent clients are sent away after ten seconds anyway, and after five in a handshake; whoever is served earlier
+/// need not wait for that.
 const HEADER_TIME: Duration = Duration::from_secs(8);
+const HANDSHAKE_TIME: Duration = Duration::from_secs(4);
 
-/// What a bad client does with its connection, again and again.
-#[derive(Clone, Copy, Debug)]
-enum Habit {
-    /// A header that never ends, byte by byte.
-    SlowHeader,
-    /// A body that never ends, byte by byte.
-    SlowBody,
-    /// More header than the daemon takes.
-    LargeHeader,
-    /// More body than the daemon takes.
-    LargeBody,
-    /// Many requests at once.
-    Pipeline,
-    /// Many requests at once, and reads no answer.
-    Deaf,
-    /// Closes its half in the middle of a request, and waits.
-    HalfClosed,
-    /// Random bytes.
-    Junk,
-    /// The beginning of TLS where there is none.
-    ClientHello,
-    /// Comes and goes.
-    Vanish,
+const GOOD: &str = "g00d-Token-Of-The-Operator-5077";
+const BAD: &str = "b4d-Token-Of-Another-One-6613";
+
+/// The two are of different addresses and have different tokens.
+fn good_at(address: &Address) -> Caller {
+    Caller { address: address.clone(), from: Ipv4Addr::new(127, 0, 0, 2), token: GOOD }
 }
 
-const HABITS: [Habit; 10] = [
-    Habit::SlowHeader,
-    Habit::SlowBody,
-    Habit::LargeHeader,
-    Habit::LargeBody,
-    Habit::Pipeline,
-    Habit::Deaf,
-    Habit::HalfClosed,
-    Habit::Junk,
-    Habit::ClientHello,
-    Habit::Vanish,
-];
-
-/// One connection of either kind.
-trait Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send {}
-impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send> Stream for S {}
-
-async fn connect(address: &Address) -> std::io::Result<Box<dyn Stream>> {
-    Ok(match address {
-        Address::Tcp(address) => Box::new(TcpStream::connect(address).await?),
-        Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
-    })
+fn bad_at(address: &Address) -> Caller {
+    Caller { address: address.clone(), from: Ipv4Addr::LOCALHOST, token: BAD }
 }
 
-/// One connection's life. Errors are what the daemon does to such clients.
-async fn misbehave(habit: Habit, address: &Address, random: &mut Random) -> std::io::Result<()> {
-    const HEAD: &[u8] = b"POST /sync/pause HTTP/1.1\r\nHost: localhost\r\n";
-    let mut stream = connect(address).await?;
-    let drip = async |stream: &mut Box<dyn Stream>, bytes: &[u8]| loop {
-        stream.write_all(bytes).await?;
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    };
-    match habit {
-        Habit::SlowHeader => {
-            stream.write_all(HEAD).await?;
-            return drip(&mut stream, b"X-A: 1\r\n").await;
-        }
-        Habit::SlowBody => {
-            stream.write_all(&[HEAD, b"Content-Length: 60000\r\n\r\n"].concat()).await?;
-            return drip(&mut stream, b" ").await;
-        }
-        Habit::LargeHeader => stream.write_all(&[HEAD, &b"X-Many: 1\r\n".repeat(20_000)].concat()).await?,
-        Habit::LargeBody => {
-            stream.write_all(&[HEAD, b"Content-Length: 4000000\r\n\r\n", &vec![b' '; 4_000_000]].concat()).await?;
-        }
-        Habit::Pipeline => {
-            stream.write_all(&b"GET /sync/status HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(50)).await?;
-            stream.shutdown().await?;
-        }
-        Habit::Deaf => {
-            stream.write_all(&b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(500)).await?;
-            tokio::time::sleep(CAP).await;
-        }
-        Habit::HalfClosed => {
-            stream.write_all(&[HEAD, b"Content-Length: 9\r\n\r\n{"].concat()).await?;
-            stream.shutdown().await?;
-        }
-        Habit::Junk => {
-            let bytes: Vec<u8> = (0..2000).map(|_| u8::try_from(random.below(256)).expect("a byte")).collect();
-            stream.write_all(&bytes).await?;
-            stream.shutdown().await?;
-        }
-        Habit::ClientHello => stream.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n").await?,
-        Habit::Vanish => return Ok(()),
+/// A loaded site whose HTTP listener knows two operators, with or without TLS: the daemon, and where it listens.
+async fn guarded(seed: u64, encrypted: bool) -> (Site, Daemon, Address) {
+    let mut site = Site::new(Shape::release("5.35.0"), random::seed(seed)).await;
+    generate::fill(&mut site.archive, 20).await;
+    let listen = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let known = |name, token: &str| client(name, "operator", "token_hash", &hash(token.as_bytes()));
+    let mut http = format!("\"{listen}\"\n{}{}", known("good", GOOD), known("bad", BAD));
+    let mut address = Address::Tcp(listen);
+    if encrypted {
+        let authority = Authority::new();
+        authority.issue(site.folder.path(), "server");
+        let path = |name: &str| site.folder.path().join(name).display().to_string();
+        let (certificate, key) = (path("server.pem"), path("server.key"));
+        http += &format!("[http.tls]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n");
+        address = Address::Tls(listen, authority.trusted());
     }
-    stream.read_to_end(&mut Vec::new()).await.map(|_| ())
-}
-
-/// Several clients of each kind on each listener; they end with the value.
-fn bad_clients(addresses: &[Address], each: u64, seed: u64) -> (JoinSet<()>, Arc<AtomicU64>) {
-    let mut clients = JoinSet::new();
-    let connections = Arc::new(AtomicU64::new(0));
-    for (place, address) in addresses.iter().enumerate() {
-        for (kind, habit) in HABITS.into_iter().enumerate() {
-            for number in 0..each {
-                let (address, connections) = (address.clone(), connections.clone());
-                let mut random = Random::new(seed + number * 100 + (place * 10 + kind) as u64);
-                clients.spawn(async move {
-                    loop {
-                        let _ = misbehave(habit, &address, &mut random).await;
-                        connections.fetch_add(1, Ordering::Relaxed);
-                        tokio::time::sleep(Duration::from_millis(5 + random.below(20))).await;
-                    }
-                });
-            }
-        }
-    }
-    (clients, connections)
+    site.settings.http = Some(http);
+    let daemon = site.daemon().await;
+    daemon.status_with("the first run", |status| status["last_result"]["success"] == true).await;
+    (site, daemon, address)
 }
 
 async fn within<T>(what: &str, bound: Duration, work: impl Future<Output = T>) -> T {
@@ -148,36 +76,50 @@ async fn within<T>(what: &str, bound: Duration, work: impl Future<Output = T>) -
 }
 
 /// Everything that the bad clients must not hold up.
-async fn goes_on(site: &mut Site, daemon: &Daemon, http: &Address) {
-    for address in [http, &daemon.socket] {
-        let status = within("the status", BOUND, address.get("/sync/status")).await;
-        assert_eq!(status.code, 200);
-    }
+async fn goes_on(site: &mut Site, daemon: &Daemon, good: &Caller) {
+    let status = within("the status", BOUND, good.ask("GET", "/sync/status")).await;
+    assert_eq!(status.code, 200);
+    // On the socket the bad ones are the same user as this one, whose connections make room for each other: one that
+    // is closed before it could ask is tried again.
+    let socket = good_at(&daemon.socket);
+    let status = eventually("the status on the socket", BOUND, async || {
+        let reply = within("one answer", BOUND, socket.try_ask("GET", "/sync/status")).await;
+        reply.map_err(|error| error.to_string())
+    });
+    assert_eq!(status.await.code, 200);
+    let mut stream = within("a stream", BOUND, good.follow()).await;
     Change::NewStudy.apply(&mut site.archive).await;
-    let run = within("a run", CAP, http.ask("POST", "/sync/run?wait=60s", None)).await;
+    let run = within("a run", CAP, good.ask("POST", "/sync/run?wait=60s")).await;
     assert_eq!((run.code, &run.json()["success"]), (200, &true.into()), "{run:?}");
+    let (name, id) = ("run.finished", run.json()["run_id"].clone());
+    let told = stream.until("the end of the run", |event| event["event"] == name && event["run_id"] == id);
+    within("its event", BOUND, told).await;
     site.assert_in_step("a run beside bad clients").await;
     site.settings.interval = if site.settings.interval == "50m" { "40m" } else { "50m" };
     site.configure();
     let seconds = if site.settings.interval == "50m" { 3000 } else { 2400 };
-    let saved = daemon.status_with("the saved interval", |status| status["interval_sec"] == seconds);
+    let saved = eventually("a reload by the file", CAP, async || {
+        let status = good.ask("GET", "/sync/status").await;
+        check(status.json()["interval_sec"] == seconds, status.body)
+    });
     within("a reload by the file", CAP, saved).await;
-    let reload = within("a reload by the API", BOUND, http.ask("POST", "/config/reload", None)).await;
+    let reload = within("a reload by the API", BOUND, good.ask("POST", "/config/reload")).await;
     assert_eq!(reload.code, 200, "{reload:?}");
-    assert_eq!(daemon.status().await["paused"], false, "no half of a request was obeyed");
+    assert_eq!(good.ask("GET", "/sync/status").await.json()["paused"], false, "no half of a request was obeyed");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bad_clients_of_every_kind_hold_nobody_up() {
-    let (mut site, mut daemon, http) = started(181, 20).await;
-    let (clients, connections) = bad_clients(&[http.clone(), daemon.socket.clone()], 4, random::seed(181));
+async fn bad_clients_hold_nobody_up(seed: u64, encrypted: bool) {
+    let (mut site, mut daemon, http) = guarded(seed, encrypted).await;
+    let good = good_at(&http);
+    let bad = [bad_at(&http), bad_at(&daemon.socket)];
+    let (clients, connections) = bad_clients(&bad, 4, random::seed(seed));
     eventually("the bad clients are at it", CAP, async || {
         let count = connections.load(Ordering::Relaxed);
         if count > 200 { Ok(()) } else { Err(count.to_string()) }
     })
     .await;
     for _ in 0..3 {
-        goes_on(&mut site, &daemon, &http).await;
+        goes_on(&mut site, &daemon, &good).await;
     }
     println!("{} connections of bad clients", connections.load(Ordering::Relaxed));
     daemon.signal(rustix::process::Signal::TERM);
@@ -187,26 +129,116 @@ async fn bad_clients_of_every_kind_hold_nobody_up() {
     drop(clients);
 }
 
-/// Silent connections up to the limit and past it on one listener: they make room for those who ask.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_up_to_the_limit_passes() {
-    let (mut site, daemon, http) = started(182, 20).await;
-    for flooded in [http.clone(), daemon.socket.clone()] {
-        let other = if matches!(flooded, Address::Tcp(_)) { &daemon.socket } else { &http };
+async fn bad_clients_of_every_kind_hold_nobody_up() {
+    bad_clients_hold_nobody_up(181, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_clients_of_every_kind_hold_nobody_up_behind_tls() {
+    bad_clients_hold_nobody_up(184, true).await;
+}
+
+/// Silent connections up to the limit and past it on one listener: they make room for those who ask.
+async fn a_flood_passes(seed: u64, encrypted: bool) {
+    let (mut site, daemon, http) = guarded(seed, encrypted).await;
+    let good = good_at(&http);
+    let socket = good_at(&daemon.socket);
+    let bound = if encrypted { HANDSHAKE_TIME } else { HEADER_TIME };
+    for (flooded, other) in [(&good, &socket), (&socket, &good)] {
         let mut silent = Vec::new();
         for _ in 0..CONNECTIONS + 50 {
-            silent.push(connect(&flooded).await.unwrap());
+            silent.push(flooded.address.dial().await.unwrap());
         }
-        let status = within("the status on the other listener", BOUND, other.get("/sync/status")).await;
+        let status = within("the status on the other listener", BOUND, other.ask("GET", "/sync/status")).await;
         assert_eq!(status.code, 200);
-        for _ in 0..10 {
-            let status = within("the status on this one", HEADER_TIME, flooded.get("/sync/status")).await;
-            assert_eq!(status.code, 200);
-        }
+        let all = async {
+            for _ in 0..10 {
+                assert_eq!(flooded.ask("GET", "/sync/status").await.code, 200);
+            }
+        };
+        within("ten times the status on this one", bound, all).await;
         drop(silent);
     }
-    goes_on(&mut site, &daemon, &http).await;
+    goes_on(&mut site, &daemon, &good).await;
     daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_up_to_the_limit_passes() {
+    a_flood_passes(182, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_up_to_the_limit_passes_behind_tls() {
+    a_flood_passes(185, true).await;
+}
+
+/// One sender has all streams and all waits there are, the oldest of them gone, and asks for more, while a run
+/// does not end: another sender follows the events, waits, and reloads.
+async fn a_hog_shuts_nobody_out(seed: u64, encrypted: bool) {
+    let (site, daemon, http) = guarded(seed, encrypted).await;
+    let good = good_at(&http);
+    let bad = bad_at(&http);
+    let mut holder = site.archive_session().await;
+    holder.run("BEGIN; LOCK TABLE series IN ACCESS EXCLUSIVE MODE").await;
+    let run = daemon.socket.ask("POST", "/sync/run", Some("{\"mode\": \"full\"}")).await.json()["run_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let (wait, probe) = (format!("/sync/runs/{run}?wait=50s"), format!("/sync/runs/{run}?wait=1ms"));
+    let mut held = Vec::new();
+    for (target, probe, number) in [(wait.as_str(), probe.as_str(), WAITS), ("/events", "/events", STREAMS)] {
+        for _ in 0..number {
+            held.push(bad.send("GET", target).await.unwrap());
+        }
+        // The look itself may take a place from one that was on its way.
+        eventually("it has all there are", BOUND, async || {
+            let refused = bad.code("GET", probe).await == 503;
+            if !refused {
+                held.push(bad.send("GET", target).await.unwrap());
+            }
+            check(refused, target)
+        })
+        .await;
+    }
+    let mut stream = within("a stream", BOUND, good.follow()).await;
+    let waiting = {
+        let (good, wait) = (good.clone(), wait.clone());
+        tokio::spawn(async move { good.ask("GET", &wait).await })
+    };
+    let evicted = async || {
+        let count = daemon.metric("rbac_sync_api_denied_total{reason=\"evicted\"}").await;
+        check(count == Some(2.0), format!("{count:?}"))
+    };
+    eventually("the oldest wait and the oldest stream made room", BOUND, evicted).await;
+    let reload = within("a reload", BOUND, good.ask("POST", "/config/reload")).await;
+    assert_eq!(reload.code, 200, "{reload:?}");
+    // Whoever is gone has no place, also while nothing happens.
+    let start = Instant::now();
+    drop(held);
+    let free = async || {
+        let codes = (bad.code("GET", "/events").await, bad.code("GET", &probe).await);
+        check(codes == (200, 200), format!("{codes:?}"))
+    };
+    eventually("there is room again", BOUND, free).await;
+    println!("{} clients were gone, and it was seen within {:?}", WAITS + STREAMS, start.elapsed());
+    holder.run("ROLLBACK").await;
+    let ended = within("the end of the run", CAP, waiting).await.unwrap();
+    assert_eq!((ended.code, &ended.json()["success"]), (200, &true.into()), "{ended:?}");
+    let told = stream.until("its event", |event| event["event"] == "run.finished" && event["run_id"] == run);
+    within("its event", BOUND, told).await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hog_of_streams_and_waits_shuts_nobody_out() {
+    a_hog_shuts_nobody_out(186, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hog_of_streams_and_waits_shuts_nobody_out_behind_tls() {
+    a_hog_shuts_nobody_out(187, true).await;
 }
 
 /// Fifty clients at once during full runs: every answer is right.

@@ -24,10 +24,10 @@ async fn junk_gets_400_and_the_listener_lives_on() {
     for bytes in junk {
         let mut tcp = server.tcp().await;
         tcp.write_all(bytes).await.expect("sent");
-        assert_eq!(Reply::parse(&read_all(tcp).await).status, 400, "{bytes:?}");
+        is(&Reply::parse(&read_all(tcp).await), 400, "malformed");
         let mut unix = UnixStream::connect(&server.path).await.expect("connected");
         unix.write_all(bytes).await.expect("sent");
-        assert_eq!(Reply::parse(&read_all(unix).await).status, 400, "{bytes:?}");
+        is(&Reply::parse(&read_all(unix).await), 400, "malformed");
     }
     assert_eq!(server.get("/health/live").await.status, 200);
     assert!(server.get("/metrics").await.body.contains("rbac_sync_api_denied_total{reason=\"malformed\"} 12"));
@@ -35,13 +35,38 @@ async fn junk_gets_400_and_the_listener_lives_on() {
 }
 
 #[tokio::test]
-async fn a_header_without_end_is_refused() {
+async fn a_header_that_is_too_large_is_refused() {
     let server = Server::start().await;
+    let get = "GET /sync/status HTTP/1.1\r\nHost: localhost\r\n";
+    // No more than the server reads: else the end of the connection may overtake the answer.
+    let bytes =
+        [format!("{get}X: {}", "a".repeat(16 * 1024 - get.len())), format!("{get}{}\r\n", "X: 1\r\n".repeat(200))];
+    for bytes in bytes {
+        let mut stream = server.tcp().await;
+        stream.write_all(bytes.as_bytes()).await.expect("sent");
+        is(&Reply::parse(&read_all(stream).await), 431, "header-too-large");
+    }
     let mut stream = server.tcp().await;
-    let endless = format!("GET /sync/status HTTP/1.1\r\nHost: localhost\r\nX: {}", "a".repeat(100_000));
-    let _ = stream.write_all(endless.as_bytes()).await;
+    let _ = stream.write_all(format!("{get}X: {}", "a".repeat(100_000)).as_bytes()).await;
     let reply = read_all(stream).await;
     assert!(reply.is_empty() || reply.starts_with("HTTP/1.1 431"), "{reply}");
+    let metrics = server.get("/metrics").await.body;
+    assert!(metrics.contains("rbac_sync_api_denied_total{reason=\"header-too-large\"} 3"), "{metrics}");
+    server.end().await;
+}
+
+#[tokio::test]
+async fn junk_behind_a_request_is_refused_after_its_answer() {
+    let server = Server::start().await;
+    for first in ["GET", "HEAD"] {
+        let mut stream = server.tcp().await;
+        let bytes = format!("{first} /health/live HTTP/1.1\r\nHost: localhost\r\n\r\nwhat is this?\r\n\r\n");
+        stream.write_all(bytes.as_bytes()).await.expect("sent");
+        let replies = read_all(stream).await;
+        let place = replies.rfind("HTTP/1.1 ").expect("two replies");
+        assert!(replies[..place].starts_with("HTTP/1.1 200 OK\r\n"), "{replies}");
+        is(&Reply::parse(&replies[place..]), 400, "malformed");
+    }
     server.end().await;
 }
 

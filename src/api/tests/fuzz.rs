@@ -1,7 +1,7 @@
 //! Bytes that no client would send, through the real connections, router and handlers, in memory.
 //!
-//! Each round sends arbitrary bytes or right requests with something wrong done to them, and judges all that
-//! comes back. It goes on for two seconds, or for as many as `RBAC_SYNC_FUZZ_SECONDS` says; the numbers of
+//! Each round sends arbitrary bytes or right requests with something wrong done to them, in the clear or inside TLS,
+//! and judges all that comes back. It goes on for two seconds, or for as many as `RBAC_SYNC_FUZZ_SECONDS` says; the numbers of
 //! `RBAC_SYNC_FUZZ_SEED` repeat from the start.
 
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 
+use super::encryption::Encryption;
 use super::memory::InMemory;
 use super::server::configure;
 use crate::api::App;
@@ -29,19 +30,30 @@ fn whatever_bytes_come_the_answers_are_those_of_the_document() {
     let time = Duration::from_secs(number("RBAC_SYNC_FUZZ_SECONDS", 2));
     let seed = number("RBAC_SYNC_FUZZ_SEED", 1);
     let mut random = StdRng::seed_from_u64(seed);
+    let encryption = Encryption::new();
     let (start, mut rounds, mut answers) = (Instant::now(), 0, 0);
     // In the paused time every wait of a server that has nothing to do is over at once.
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().start_paused(true).build().expect("a runtime");
     while start.elapsed() < time {
         runtime.block_on(async {
+            let is_encrypted = random.random_ratio(1, 4);
             let mut snapshot = snapshot();
-            configure(&mut snapshot, Some(HttpConfig::on(([127, 0, 0, 1], 0).into())));
+            let http = if is_encrypted { encryption.http() } else { HttpConfig::on(([127, 0, 0, 1], 0).into()) };
+            configure(&mut snapshot, Some(http));
             let (supervisor, app) = Supervisor::start(snapshot);
-            let server = InMemory::serve(app.clone());
+            let server = match is_encrypted {
+                true => InMemory::serve_encrypted(app.clone(), &encryption),
+                false => InMemory::serve(app.clone()),
+            };
             for _ in 0..ROUNDS {
                 let bytes = message(&mut random);
-                let answer = server.exchange(&bytes, random.random_bool(0.8)).await;
+                let close = random.random_bool(0.8);
+                if is_encrypted && random.random_ratio(1, 4) {
+                    let answer = server.exchange_in_the_clear(&bytes, close).await;
+                    assert!(!answer.starts_with(b"HTTP"), "in the clear: {}", answer.escape_ascii());
+                }
+                let answer = server.exchange(&bytes, close).await;
                 let context = || format!("seed {seed}, round {rounds}: {}", bytes.escape_ascii());
                 answers += judge(&answer).unwrap_or_else(|wrong| panic!("{wrong}\n{}", context()));
                 assert!(server.is_serving() && is_alive(&app), "{}", context());
@@ -160,19 +172,16 @@ fn judge(mut answer: &[u8]) -> Result<usize, String> {
         // A reply to HEAD has the length of what it leaves out.
         let left_out = rest.is_empty() || rest.starts_with(b"HTTP/1.");
         let body = if left_out { &[] } else { rest.get(..length).ok_or_else(|| format!("cut short: {head}"))? };
-        verdict(status, header("content-type"), length == 0, body).map_err(|wrong| format!("{wrong}: {head}"))?;
+        verdict(status, header("content-type"), body).map_err(|wrong| format!("{wrong}: {head}"))?;
         answer = &rest[body.len()..];
         count += usize::from(status != 100);
     }
     Ok(count)
 }
 
-/// `bare`: the reply has no body and says so.
-fn verdict(status: u16, content_type: Option<&str>, bare: bool, body: &[u8]) -> Result<(), String> {
+fn verdict(status: u16, content_type: Option<&str>, body: &[u8]) -> Result<(), String> {
     match (status, content_type) {
         (100, None) => Ok(()),
-        // hyper itself on what is no HTTP.
-        (400 | 414 | 431, None) if bare => Ok(()),
         (_, Some("application/problem+json")) if body.is_empty() => Ok(()),
         (_, Some("application/problem+json")) => {
             let problem: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;

@@ -113,7 +113,7 @@ async fn every_route_has_a_golden_file_of_each_of_its_replies() {
     ask("config", "GET /config", "").await;
 
     // The problems that several routes share have their golden files below.
-    let shared = ["400", "401", "403", "408", "412", "413", "415"];
+    let shared = ["400", "401", "403", "408", "412", "413", "415", "431"];
     let of_their_own = [("/metrics", "get"), ("/openapi.json", "get"), ("/events", "get")];
     for (path, methods) in DOCUMENT["paths"].as_object().expect("paths") {
         for (method, operation) in methods.as_object().expect("methods") {
@@ -159,6 +159,8 @@ async fn every_problem_has_a_golden_file() {
         keep(&format!("{request} {body}"), &server.send(request, headers, body).await);
     }
     keep("POST /sync/run (a large body)", &server.post("/sync/run", &" ".repeat(70_000)).await);
+    let fields = "X: 1\r\n".repeat(200);
+    keep("GET /sync/status (200 fields)", &server.send("GET /sync/status", &fields, "").await);
     server.post("/sync/pause", "").await;
     keep("POST /config/reload", &server.post("/config/reload", "").await);
     server.supervisor.change(|snapshot| configure(snapshot, None));

@@ -4,11 +4,12 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::encryption::Encryption;
 use crate::api::local::Local;
 use crate::api::serve::{Accept, Limits, accept_loop};
 use crate::api::{App, Peer};
@@ -19,11 +20,11 @@ use crate::config::Role;
 const LONGEST: Duration = Duration::from_secs(10 * 24 * 3600);
 
 /// The server's end: the number of connections so far, of which every second one counts as TCP.
-struct Streams(Mutex<(u64, mpsc::Receiver<DuplexStream>)>);
+struct Streams<const ENCRYPTED: bool>(Mutex<(u64, mpsc::Receiver<DuplexStream>)>);
 
-impl Accept for Streams {
+impl<const ENCRYPTED: bool> Accept for Streams<ENCRYPTED> {
     type Stream = DuplexStream;
-    const MAY_ENCRYPT: bool = false;
+    const MAY_ENCRYPT: bool = ENCRYPTED;
 
     async fn next(&self) -> std::io::Result<(Self::Stream, Peer)> {
         let mut streams = self.0.lock().await;
@@ -39,35 +40,47 @@ pub(super) struct InMemory {
     streams: mpsc::Sender<DuplexStream>,
     stop: CancellationToken,
     serving: JoinHandle<()>,
+    encryption: Option<Encryption>,
 }
 
 impl InMemory {
     pub(super) fn serve(app: App) -> Self {
-        let (streams, queue) = mpsc::channel(1);
-        let stop = CancellationToken::new();
-        let listener = Streams(Mutex::new((0, queue)));
-        let serving = tokio::spawn(accept_loop(listener, app, stop.clone(), Limits::default()));
-        Self { streams, stop, serving }
+        Self::serve_as::<false>(app, None)
     }
 
-    /// Sends the bytes, then closes its half or stays silent, and reads to the end.
+    /// Behind TLS, which must be that of the configuration in effect.
+    pub(super) fn serve_encrypted(app: App, encryption: &Encryption) -> Self {
+        Self::serve_as::<true>(app, Some(encryption.clone()))
+    }
+
+    fn serve_as<const ENCRYPTED: bool>(app: App, encryption: Option<Encryption>) -> Self {
+        let (streams, queue) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        let listener = Streams::<ENCRYPTED>(Mutex::new((0, queue)));
+        let serving = tokio::spawn(accept_loop(listener, app, stop.clone(), Limits::default()));
+        Self { streams, stop, serving, encryption }
+    }
+
+    /// Sends the bytes, encrypted where the server is, then closes its half or stays silent, and reads to the end.
     pub(super) async fn exchange(&self, bytes: &[u8], close: bool) -> Vec<u8> {
-        let (mut ours, theirs) = duplex(1024);
-        self.streams.send(theirs).await.expect("the listener lives");
-        let (mut reading, mut writing) = tokio::io::split(&mut ours);
-        let mut answer = Vec::new();
-        let write = async {
-            // The server may end the connection before it has read all.
-            let _ = writing.write_all(bytes).await;
-            if close {
-                let _ = writing.shutdown().await;
+        let stream = self.connect().await;
+        match &self.encryption {
+            None => talk(stream, bytes, close).await,
+            Some(encryption) => {
+                talk(encryption.connect(stream).await.expect("a handshake in memory succeeds"), bytes, close).await
             }
-        };
-        let talk = async { tokio::join!(write, reading.read_to_end(&mut answer)) };
-        let end = tokio::time::timeout(LONGEST, talk).await;
-        let ((), end) = end.unwrap_or_else(|_| panic!("the server never ends it: {}", bytes.escape_ascii()));
-        end.expect("a stream in memory ends cleanly");
-        answer
+        }
+    }
+
+    /// As [`InMemory::exchange`], in the clear wherever it is.
+    pub(super) async fn exchange_in_the_clear(&self, bytes: &[u8], close: bool) -> Vec<u8> {
+        talk(self.connect().await, bytes, close).await
+    }
+
+    async fn connect(&self) -> DuplexStream {
+        let (ours, theirs) = duplex(1024);
+        self.streams.send(theirs).await.expect("the listener lives");
+        ours
     }
 
     pub(super) fn is_serving(&self) -> bool {
@@ -78,4 +91,21 @@ impl InMemory {
         self.stop.cancel();
         self.serving.await.expect("no panic");
     }
+}
+
+async fn talk(stream: impl AsyncRead + AsyncWrite, bytes: &[u8], close: bool) -> Vec<u8> {
+    let (mut reading, mut writing) = tokio::io::split(stream);
+    let mut answer = Vec::new();
+    let write = async {
+        // The server may end the connection before it has read all.
+        let _ = writing.write_all(bytes).await;
+        let _ = if close { writing.shutdown().await } else { writing.flush().await };
+    };
+    let talk = async { tokio::join!(write, reading.read_to_end(&mut answer)) };
+    let end = tokio::time::timeout(LONGEST, talk).await;
+    let ((), end) = end.unwrap_or_else(|_| panic!("the server never ends it: {}", bytes.escape_ascii()));
+    // Whom the server sends away for being silent has no farewell of TLS either.
+    let cut = end.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::UnexpectedEof);
+    assert!(cut || end.is_ok(), "{end:?}");
+    answer
 }

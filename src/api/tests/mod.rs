@@ -3,6 +3,7 @@
 mod admittance;
 mod clients;
 mod contract;
+mod encryption;
 mod events;
 mod fuzz;
 mod goldens;
@@ -15,3 +16,4 @@ mod refusals;
 mod runs;
 mod schedule;
 mod server;
+mod staying;

@@ -60,6 +60,23 @@ async fn events_are_printed_as_they_come_until_the_daemon_is_gone() {
 }
 
 #[tokio::test]
+async fn a_daemon_that_ends_as_it_was_told_to_is_no_connection_error() {
+    let daemon = Daemon::start().await;
+    let script = async {
+        let first = printed("waiting; last run").await;
+        daemon.supervisor.change(|snapshot| snapshot.status.stopping = true);
+        daemon.supervisor.tell(Event::Stopping);
+        first + &printed("stopping").await
+    };
+    let (exit, _, err) = followed(&daemon, "status --watch", script).await;
+    assert_eq!((exit, err.as_str()), (Exit::Unreachable, "the daemon has ended\n"));
+    let daemon = Daemon::start().await;
+    daemon.supervisor.tell(Event::Stopping);
+    let (exit, seen, err) = followed(&daemon, "events --after 0000000000000000-0", printed("stopping")).await;
+    assert_eq!((exit, err.as_str()), (Exit::Unreachable, "the daemon has ended\n"), "{seen}");
+}
+
+#[tokio::test]
 async fn events_after_a_place_are_json_lines() {
     let daemon = Daemon::start().await;
     daemon.supervisor.tell(Event::Resumed);

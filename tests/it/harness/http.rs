@@ -1,12 +1,16 @@
 //! The smallest HTTP/1.1 client that can also misbehave: it writes the bytes that a test wants.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConfig;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
+
+use super::tls;
 
 /// An answer that takes longer is a failure.
 const CAP: Duration = Duration::from_secs(60);
@@ -15,8 +19,14 @@ const CAP: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub(crate) enum Address {
     Tcp(SocketAddr),
+    /// Behind TLS, with what a client needs for it.
+    Tls(SocketAddr, Arc<ClientConfig>),
     Unix(PathBuf),
 }
+
+/// A connection of any kind.
+pub(crate) trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection for S {}
 
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
@@ -38,6 +48,37 @@ impl Reply {
 }
 
 impl Address {
+    /// Connects; the bytes that are written come out at the daemon's HTTP.
+    pub(crate) async fn connect(&self) -> std::io::Result<Box<dyn Connection>> {
+        match self {
+            Self::Tcp(address) | Self::Tls(address, _) => self.connect_on(TcpStream::connect(address).await?).await,
+            Self::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+        }
+    }
+
+    /// As [`Address::connect`], from another address of this host; of no matter for a Unix socket.
+    pub(crate) async fn connect_from(&self, from: Ipv4Addr) -> std::io::Result<Box<dyn Connection>> {
+        let (Self::Tcp(address) | Self::Tls(address, _)) = self else { return self.connect().await };
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((from, 0).into())?;
+        self.connect_on(socket.connect(*address).await?).await
+    }
+
+    async fn connect_on(&self, stream: TcpStream) -> std::io::Result<Box<dyn Connection>> {
+        Ok(match self {
+            Self::Tls(_, trusted) => Box::new(tls::connect(stream, trusted.clone()).await?),
+            _ => Box::new(stream),
+        })
+    }
+
+    /// Connects without a handshake, whatever is listening there.
+    pub(crate) async fn dial(&self) -> std::io::Result<Box<dyn Connection>> {
+        Ok(match self {
+            Self::Tcp(address) | Self::Tls(address, _) => Box::new(TcpStream::connect(address).await?),
+            Self::Unix(path) => Box::new(UnixStream::connect(path).await?),
+        })
+    }
+
     /// One request on its own connection; panics where the daemon does not answer.
     pub(crate) async fn ask(&self, method: &str, target: &str, body: Option<&str>) -> Reply {
         self.try_ask(method, target, body, "").await.unwrap_or_else(|error| panic!("{method} {target}: {error}"))
@@ -67,17 +108,16 @@ impl Address {
 
     /// Sends bytes as they are, and gives back all that comes until the daemon closes.
     pub(crate) async fn raw(&self, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-        let exchange = async {
-            match self {
-                Self::Tcp(address) => exchange(TcpStream::connect(address).await?, bytes).await,
-                Self::Unix(path) => exchange(UnixStream::connect(path).await?, bytes).await,
-            }
-        };
+        let exchange = async { exchange(self.connect().await?, bytes).await };
         tokio::time::timeout(CAP, exchange).await.map_err(|_| std::io::ErrorKind::TimedOut)?
     }
 }
 
-async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+/// Sends bytes as they are, and gives back all that comes until the daemon closes.
+pub(crate) async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    bytes: &[u8],
+) -> std::io::Result<Vec<u8>> {
     // A daemon that refuses may close before it has read all; its answer is what counts.
     stream.write_all(bytes).await.ok();
     let mut answer = Vec::new();
@@ -87,7 +127,8 @@ async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8])
     }
 }
 
-fn parse(bytes: &[u8]) -> Option<Reply> {
+/// The reply in all that has come.
+pub(crate) fn parse(bytes: &[u8]) -> Option<Reply> {
     let text = String::from_utf8_lossy(bytes);
     let (head, body) = text.split_once("\r\n\r\n")?;
     let code = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;

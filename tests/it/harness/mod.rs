@@ -3,10 +3,12 @@
 pub(crate) mod archive;
 pub(crate) mod cluster;
 pub(crate) mod compare;
+pub(crate) mod credentials;
 pub(crate) mod daemon;
 pub(crate) mod db;
 pub(crate) mod edit;
 pub(crate) mod generate;
+pub(crate) mod hostile;
 pub(crate) mod http;
 pub(crate) mod mutate;
 pub(crate) mod names;
@@ -17,6 +19,7 @@ pub(crate) mod shape;
 pub(crate) mod site;
 pub(crate) mod store;
 pub(crate) mod stream;
+pub(crate) mod tls;
 pub(crate) mod wait;
 pub(crate) mod writers;
 

@@ -1,15 +1,11 @@
 //! A reader of `GET /events` that keeps what it is told.
 
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
 use super::daemon::CAP;
-use super::http::Address;
-
-trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection for S {}
+use super::http::{Address, Connection};
 
 pub(crate) struct Stream {
     connection: Box<dyn Connection>,
@@ -25,25 +21,33 @@ pub(crate) struct Stream {
 impl Stream {
     /// Asks for the events, from after one of them or (empty) from now on, and reads nothing yet.
     pub(crate) async fn ask(address: &Address, after: &str) -> Self {
-        let mut connection: Box<dyn Connection> = match address {
-            Address::Tcp(address) => Box::new(TcpStream::connect(address).await.unwrap()),
-            Address::Unix(path) => Box::new(UnixStream::connect(path).await.unwrap()),
-        };
         let last = if after.is_empty() { String::new() } else { format!("Last-Event-ID: {after}\r\n") };
-        let request = format!("GET /events HTTP/1.1\r\nHost: localhost\r\n{last}\r\n");
-        connection.write_all(request.as_bytes()).await.unwrap();
-        Self { connection, rest: Vec::new(), ids: Vec::new(), events: Vec::new(), ended: false }
+        Self::ask_on(address.connect().await.unwrap(), &last).await
     }
 
     /// As [`Stream::ask`], but the stream is open afterwards.
     pub(crate) async fn open(address: &Address, after: &str) -> Self {
-        let mut stream = Self::ask(address, after).await;
+        Self::ask(address, after).await.opened().await
+    }
+
+    /// As [`Stream::open`], on this connection and with these header lines, each with its line end.
+    pub(crate) async fn open_on(connection: Box<dyn Connection>, headers: &str) -> Self {
+        Self::ask_on(connection, headers).await.opened().await
+    }
+
+    async fn ask_on(mut connection: Box<dyn Connection>, headers: &str) -> Self {
+        let request = format!("GET /events HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
+        connection.write_all(request.as_bytes()).await.unwrap();
+        Self { connection, rest: Vec::new(), ids: Vec::new(), events: Vec::new(), ended: false }
+    }
+
+    async fn opened(mut self) -> Self {
         let until = Instant::now() + CAP;
-        while stream.ids.is_empty() {
-            stream.read(until).await;
-            assert!(!stream.ended, "no stream: {}", String::from_utf8_lossy(&stream.rest));
+        while self.ids.is_empty() {
+            self.read(until).await;
+            assert!(!self.ended, "no stream: {}", String::from_utf8_lossy(&self.rest));
         }
-        stream
+        self
     }
 
     /// Reads on until an event is as wanted, and gives it back.
