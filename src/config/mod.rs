@@ -38,7 +38,7 @@ pub use diff::{Change, diff, names};
 pub use effective::{KeyState, describe, half_shown, key_states};
 pub use environment::Environment;
 pub use keys::{Effect, Given, KEYS, Key};
-pub use load::{Loaded, load};
+pub use load::{Loaded, Refused, load, load_to_watch};
 pub use origin::{Origin, Origins};
 pub use problem::Problem;
 pub use secret::Secret;
