@@ -40,6 +40,9 @@ pub(super) async fn ask(args: &CheckArgs, loaded: &Loaded) -> Result<Comparison,
         socket: args.socket.clone().or_else(configured),
         url: args.url.clone(),
         token_file: args.token_file.clone(),
+        ca_file: args.ca_file.clone(),
+        cert: args.cert.clone(),
+        key: args.key.clone(),
         ..ClientArgs::default()
     };
     let reply: ConfigReply = Client::new(&client)?.get("/config").await?.read()?;

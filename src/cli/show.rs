@@ -244,10 +244,17 @@ pub(super) fn audit(audit: &Audit) -> String {
             None => format!("{key}={value}"),
         };
         let detail: Vec<_> = change.detail.iter().map(detail).collect();
-        vec![time(change.at), change.actor.to_string(), change.via.clone(), change.action.clone(), detail.join(" ")]
+        vec![
+            time(change.at),
+            change.actor.to_string(),
+            change.via.clone(),
+            change.action.clone(),
+            change.change_id.to_string(),
+            detail.join(" "),
+        ]
     };
     let rows: Vec<Vec<String>> = audit.changes.iter().map(|change| row(change)).collect();
-    table(&["AT (UTC)", "ACTOR", "VIA", "ACTION", "DETAIL"], &rows)
+    table(&["AT (UTC)", "ACTOR", "VIA", "ACTION", "CHANGE", "DETAIL"], &rows)
 }
 
 /// `reload` that was accepted.
