@@ -239,10 +239,11 @@ pub(super) async fn reload(args: &ClientArgs) -> Outcome {
     if args.json {
         print::json(&outcome)?;
     } else if outcome.success {
+        outcome.warnings.iter().for_each(|warning| print::error(&format!("warning: {warning}")));
         print::out(&show::reloaded(&outcome))?;
     } else {
         outcome.errors.iter().for_each(|error| print::error(error));
-        print::error(&format!("refused; generation {} stays in effect", outcome.generation));
+        print::error(&show::refused(&outcome));
     }
     Ok(if outcome.success { Exit::Done } else { Exit::Config })
 }

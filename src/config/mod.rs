@@ -11,6 +11,7 @@ mod diff;
 mod effective;
 mod endpoint;
 mod environment;
+mod host;
 mod http;
 mod keys;
 mod load;
