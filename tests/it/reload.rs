@@ -74,6 +74,8 @@ async fn a_broken_file_keeps_the_old_configuration_and_says_so_until_it_is_good_
         assert!(!status["config"]["errors"].as_array().unwrap().is_empty(), "{status}");
         assert_eq!(daemon.metric("rbac_sync_config_last_reload_successful").await, Some(0.0));
         assert_eq!(daemon.get("/health/live").await.code, 200);
+        let health = daemon.get("/health").await;
+        assert_eq!((health.code, &health.json()["configuration"]["ok"]), (503, &false.into()), "{health:?}");
         Change::NewStudy.apply(&mut site.archive).await;
         daemon.run("{}").await;
         site.assert_in_step("a run with the old configuration").await;
@@ -82,6 +84,8 @@ async fn a_broken_file_keeps_the_old_configuration_and_says_so_until_it_is_good_
         let status = daemon.status_with("good again", accepted).await;
         assert_eq!(status["config"]["errors"].as_array().map(Vec::len), Some(0), "{status}");
         assert_eq!(daemon.metric("rbac_sync_config_last_reload_successful").await, Some(1.0));
+        let health = daemon.get("/health").await;
+        assert_eq!((health.code, &health.json()["configuration"]["ok"]), (200, &true.into()), "{health:?}");
     }
     daemon.stop().await;
 }
@@ -89,18 +93,22 @@ async fn a_broken_file_keeps_the_old_configuration_and_says_so_until_it_is_good_
 #[tokio::test]
 async fn a_broken_file_is_reported_once() {
     let (site, daemon) = started(103).await;
+    let failures = "rbac_sync_config_reloads_total{result=\"failure\",trigger=\"file\"}";
+    let refusals = |daemon: &Daemon| daemon.log().matches("configuration refused").count();
     rename_over(&site, "[[[");
-    daemon.status_with("the refusal", refused).await;
-    let failures = async || {
-        let text = daemon.get("/metrics").await.body;
-        let lines = text.lines().filter(|line| line.starts_with("rbac_sync_config_reloads_total{"));
-        let failed = lines.filter(|line| line.contains("trigger=\"file\"") && !line.contains("result=\"success\""));
-        failed.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>()
-    };
-    let before = failures().await;
-    assert!(before >= 1.0);
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-    assert_eq!(failures().await.to_bits(), before.to_bits(), "reported again without a change");
+    let status = daemon.status_with("the refusal", refused).await;
+    let errors = status["config"]["errors"].as_array().unwrap().len();
+    assert_eq!((daemon.metric(failures).await, refusals(&daemon)), (Some(1.0), errors));
+    // The same text again is no change, and another text with the same error no news.
+    for text in ["[[[", "[[[", "[[[\n# still wrong\n"] {
+        rename_over(&site, text);
+    }
+    eventually("the last text was read", CAP, async || {
+        let counted = daemon.metric(failures).await;
+        check(counted == Some(2.0), format!("{counted:?}"))
+    })
+    .await;
+    assert_eq!(refusals(&daemon), errors, "{}", daemon.log());
     daemon.stop().await;
 }
 
@@ -270,7 +278,20 @@ async fn one_record_says_what_a_reload_did_to_everybody_who_asks() {
     assert_eq!(daemon.metric("rbac_sync_config_generation").await, Some(2.0));
     let hash = shown["hash"].as_str().unwrap();
     assert_eq!(daemon.metric(&format!("rbac_sync_config_info{{hash=\"{hash}\"}}")).await, Some(1.0));
-    assert!(daemon.log().contains("schedule.interval: 1h -> 25m"), "{}", daemon.log());
+    let log = daemon.log();
+    let records: Vec<_> = log.lines().filter(|line| line.contains("configuration reloaded")).collect();
+    assert_eq!(records.len(), 1, "{log}");
+    for part in [
+        "trigger=\"file\"",
+        "config_generation=2",
+        &format!("hash=\"{hash}\""),
+        "changed=\"schedule.interval: 1h -> 25m\"",
+        "waits_for_restart=\"socket.mode: 0660 -> 0600\"",
+    ] {
+        assert!(records[0].contains(part), "{part}: {log}");
+    }
+    let counted = "rbac_sync_config_reloads_total{result=\"success\",trigger=\"file\"}";
+    assert_eq!(daemon.metric(counted).await, Some(1.0));
 
     let (code, words, _) = reload(&site).await;
     assert_eq!(code, Some(0), "{words}");
