@@ -265,7 +265,7 @@ pub(super) struct VerifyArgs {
 pub(super) struct PauseArgs {
     #[command(flatten)]
     pub(super) client: ClientArgs,
-    /// Why, for the others
+    /// Why, for the others; logged and kept as it is, so no personal data
     #[arg(long, value_name = "TEXT")]
     pub(super) reason: Option<String>,
     /// Resume by itself after this time, such as 2h
