@@ -32,8 +32,8 @@ fn an_open_listener_needs_a_token() {
 #[test]
 fn what_the_next_start_would_miss_on_this_host_is_a_warning_at_its_key() {
     let more = "[socket]\npath = '/nonexistent/run/control.sock'\n[metrics]\ntextfile = '/nonexistent/rbac-sync.prom'\n\
-                [http]\nlisten = '192.0.2.1:1'\ntoken = '0123456789012345678901'\n";
-    let loaded = load_text(&format!("{GOOD}{more}")).unwrap();
+                [http]\nlisten = '192.0.2.1:1'\n";
+    let loaded = case(format!("{GOOD}{more}")).load(&[("RBAC_SYNC_HTTP_TOKEN", "0123456789012345678901")]).unwrap();
     let at = |line, key: &str| {
         let mut of_line = loaded.warnings.iter().filter(|warning| warning.position.is_some_and(|(at, _)| at == line));
         of_line.find(|warning| warning.key.as_deref() == Some(key)).map(|warning| warning.message.clone())
