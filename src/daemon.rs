@@ -110,16 +110,13 @@ async fn bind(config: &Config) -> Result<Vec<Listener>, Failure> {
     Ok(listeners)
 }
 
-/// Reloads whenever the file has changed, or one beside it that the configuration in effect names.
+/// Reloads whenever the file has changed, or one beside it that the configuration read last names.
 async fn follow(mut watch: Watch, handle: Handle) {
     let handle = handle.by(Actor::file(), Via::File);
     let mut snapshots = handle.watch();
     loop {
-        let (companions, refused) = {
-            let snapshot = snapshots.borrow_and_update();
-            (snapshot.provenance.companions.clone(), !snapshot.status.config.last_reload_successful)
-        };
-        watch.beside(&companions, refused);
+        let snapshot = snapshots.borrow_and_update().clone();
+        watch.beside(&snapshot.provenance.companions);
         tokio::select! {
             changed = watch.changed() => {
                 if changed.is_none() {

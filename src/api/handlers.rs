@@ -203,13 +203,14 @@ pub(super) fn history(call: &Call<'_>) -> Answer {
     let limit = call.query.limit()?;
     let page = history::page(&call.snapshot.history, call.query.before()?, limit);
     let next = page.before.map(|before| format!("/sync/history?limit={limit}&before={before}"));
-    Ok(json_reply(StatusCode::OK, &HistoryPage { runs: page.runs, next }))
+    Ok(json_reply(StatusCode::OK, &HistoryPage { runs: page.records, next }))
 }
 
 pub(super) fn audit(call: &Call<'_>) -> Answer {
     let limit = call.query.limit()?;
-    let changes = call.snapshot.changes.iter().take(limit).cloned().collect();
-    Ok(json_reply(StatusCode::OK, &Audit { changes }))
+    let page = history::page(&call.snapshot.changes, call.query.before()?, limit);
+    let next = page.before.map(|before| format!("/sync/audit?limit={limit}&before={before}"));
+    Ok(json_reply(StatusCode::OK, &Audit { changes: page.records, next }))
 }
 
 pub(super) fn health(call: &Call<'_>) -> Answer {

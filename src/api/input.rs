@@ -1,4 +1,7 @@
-//! What a client sent, made of untrusted text: query, body, durations. Says exactly what is wrong.
+//! What a client sent, made of untrusted text: body, headers, [`query`], durations. Says exactly what is wrong.
+
+mod fields;
+mod query;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +10,6 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderMap};
-use percent_encoding::percent_decode_str;
-use serde_json::{Map, Value};
-use uuid::Uuid;
 
 use super::problem::{Kind, Problem};
 use super::wire::{LogLevelBody, PauseBody, RunBody};
@@ -17,13 +17,14 @@ use crate::config;
 use crate::engine::Mode;
 use crate::schedule::{Cron, Plan};
 use crate::supervisor::{LogRequest, PauseRequest};
+pub use fields::duration;
+use fields::{Fields, whole};
+pub(super) use query::Query;
 
 /// Bytes of a body at the most.
 const BODY_LIMIT: usize = 64 * 1024;
 /// Time for a body to arrive.
 const BODY_TIME: Duration = Duration::from_secs(30);
-/// A longer `?wait=` counts as this.
-const WAIT_LIMIT: Duration = Duration::from_secs(3600);
 /// The longest interval, one day.
 const INTERVAL_LIMIT: u64 = 86_400;
 /// The longest pause that ends by itself, a year.
@@ -59,7 +60,11 @@ pub(super) async fn body(headers: &HeaderMap, body: &mut Incoming) -> Result<Byt
 }
 
 fn declared_as_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(sent) = headers.get(CONTENT_TYPE) else { return Ok(()) };
+    let mut all = headers.get_all(CONTENT_TYPE).iter();
+    let Some(sent) = all.next() else { return Ok(()) };
+    if all.next().is_some() {
+        return Err(Problem::new(Kind::Malformed, "there is more than one Content-Type: send one, or leave it out"));
+    }
     let essence = sent.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     if essence.eq_ignore_ascii_case(b"application/json") {
         return Ok(());
@@ -170,123 +175,8 @@ pub fn log_level_body(level: String, time: Option<Duration>) -> LogLevelBody {
     LogLevelBody { level, duration: time.map(|time| humantime::format_duration(time).to_string()) }
 }
 
-/// `2h`, `90s`, or whole seconds.
-#[must_use]
-pub fn duration(text: &str) -> Option<Duration> {
-    match text.parse::<u64>() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => humantime::parse_duration(text).ok(),
-    }
-}
-
-/// A whole number however it is written: to JSON `30`, `30.0` and `3e1` are the same.
-fn whole(value: &Value) -> Option<u64> {
-    /// Up to here every whole number is one that a float can hold.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    value
-        .as_u64()
-        .or_else(|| value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=EXACT).contains(n)).map(|n| n as u64))
-}
-
 fn out_of_range(detail: &str) -> Problem {
     Problem::new(Kind::OutOfRange, detail)
-}
-
-/// The members of a JSON object; null counts as absent.
-struct Fields(Map<String, Value>);
-
-impl Fields {
-    fn parse(body: &[u8], names: &[&str]) -> Result<Self, Problem> {
-        if body.trim_ascii().is_empty() {
-            return Ok(Self(Map::new()));
-        }
-        let value: Value = serde_json::from_slice(body).map_err(|error| {
-            let (line, column) = (error.line(), error.column());
-            Problem::new(Kind::Malformed, format!("the body is not JSON (line {line}, column {column})"))
-        })?;
-        let Value::Object(mut fields) = value else {
-            return Err(Problem::new(Kind::Malformed, "the body must be a JSON object"));
-        };
-        if fields.keys().any(|key| !names.contains(&key.as_str())) {
-            let valid = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-            return Err(Problem::new(Kind::Malformed, format!("the body has an unknown field; valid are: {valid}")));
-        }
-        fields.retain(|_, value| !value.is_null());
-        Ok(Self(fields))
-    }
-
-    fn get(&self, name: &str) -> Option<&Value> {
-        self.0.get(name)
-    }
-
-    fn text(&self, name: &str) -> Result<Option<&str>, Problem> {
-        let Some(value) = self.get(name) else { return Ok(None) };
-        value.as_str().map(Some).ok_or_else(|| out_of_range(&format!("{name} must be a text")))
-    }
-
-    fn time(&self, name: &str, bad: impl Fn() -> Problem) -> Result<Option<Duration>, Problem> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => duration(text).map(Some).ok_or_else(bad),
-            Some(value) => whole(value).map(Duration::from_secs).map(Some).ok_or_else(bad),
-        }
-    }
-
-    fn switch(&self, name: &str) -> Result<bool, Problem> {
-        let Some(value) = self.get(name) else { return Ok(false) };
-        value.as_bool().ok_or_else(|| out_of_range(&format!("{name} must be true or false")))
-    }
-}
-
-/// The query, checked against the keys that a route knows.
-pub(super) struct Query<'a>(Vec<(&'a str, &'a str)>);
-
-impl<'a> Query<'a> {
-    /// `keys`: those that the route takes, each at most once.
-    pub(super) fn parse(query: Option<&'a str>, keys: &[&str]) -> Result<Self, Problem> {
-        let mut values: Vec<(&str, &str)> = Vec::new();
-        for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-            let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
-            if !keys.contains(&name) || values.iter().any(|(known, _)| *known == name) {
-                let valid = if keys.is_empty() { "none".to_owned() } else { keys.join(", ") };
-                let detail = format!("the query has an unknown or repeated key; valid are: {valid}");
-                return Err(Problem::new(Kind::Malformed, detail));
-            }
-            values.push((name, text));
-        }
-        Ok(Self(values))
-    }
-
-    /// The value as the client meant it.
-    fn get(&self, name: &str) -> Option<String> {
-        self.0.iter().find(|(known, _)| *known == name).map(|(_, text)| decoded(text))
-    }
-
-    /// `wait=30s`.
-    pub(super) fn wait(&self) -> Result<Option<Duration>, Problem> {
-        let Some(text) = self.get("wait") else { return Ok(None) };
-        let time = duration(&text).ok_or_else(|| Problem::new(Kind::Malformed, "wait is a time such as 30s"))?;
-        Ok(Some(time.min(WAIT_LIMIT)))
-    }
-
-    /// `limit=20`.
-    pub(super) fn limit(&self) -> Result<usize, Problem> {
-        let Some(text) = self.get("limit") else { return Ok(20) };
-        let limit = text.parse().ok().filter(|limit| (1..=1000).contains(limit));
-        limit.ok_or_else(|| Problem::new(Kind::Malformed, "limit is a number from 1 to 1000"))
-    }
-
-    /// `before=RUN_ID`.
-    pub(super) fn before(&self) -> Result<Option<Uuid>, Problem> {
-        let Some(text) = self.get("before") else { return Ok(None) };
-        let id = Uuid::try_parse(&text).map_err(|_| Problem::new(Kind::Malformed, "before is the ID of a run"))?;
-        Ok(Some(id))
-    }
-}
-
-/// A value of a query as the client meant it: forms send a blank as `+`, others as `%20`.
-fn decoded(text: &str) -> String {
-    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -305,6 +195,23 @@ mod tests {
         assert_eq!(run(b" \n").expect("blank"), RunBody::default());
         assert_eq!(run(b"{\"mode\":null}").expect("null"), RunBody::default());
         assert!(pause(b"{}").expect("empty").duration.is_none());
+    }
+
+    #[test]
+    fn a_body_is_declared_as_json_once_or_not_at_all() {
+        let declared = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(CONTENT_TYPE, HeaderValue::from_static(value));
+            }
+            declared_as_json(&headers)
+        };
+        assert!(declared(&[]).is_ok());
+        assert!(declared(&["Application/JSON; charset=utf-8"]).is_ok());
+        assert_eq!(kind(declared(&["text/plain"])), Kind::UnsupportedMediaType);
+        for two in [["application/json", "text/plain"], ["application/json", "application/json"]] {
+            assert_eq!(kind(declared(&two)), Kind::Malformed, "{two:?}");
+        }
     }
 
     #[test]
@@ -416,31 +323,6 @@ mod tests {
         let body = pause_body(Some("upgrade".into()), Some(Duration::from_secs(5400)));
         let read = pause(&serde_json::to_vec(&body).expect("plain")).expect("own body");
         assert_eq!((read.reason.as_deref(), read.duration), (Some("upgrade"), Some(Duration::from_secs(5400))));
-    }
-
-    #[test]
-    fn a_query_has_the_known_key_once_and_in_range() {
-        let wait = |text| Query::parse(Some(text), &["wait"]).and_then(|query| query.wait());
-        assert_eq!(wait("wait=30s").expect("valid"), Some(Duration::from_secs(30)));
-        assert_eq!(wait("wait=5h").expect("capped"), Some(WAIT_LIMIT));
-        for text in ["wait=1m+30s", "wait=1m%2030s", "wait=%39%30"] {
-            assert_eq!(wait(text).expect("encoded"), Some(Duration::from_secs(90)), "{text}");
-        }
-        for text in ["wait=x", "wait", "wait=1s&wait=2s", "limit=2", "wait=30s&x=1"] {
-            assert_eq!(kind(wait(text)), Kind::Malformed, "{text}");
-        }
-        let limit = |text| Query::parse(Some(text), &["limit", "before"]).and_then(|query| query.limit());
-        assert_eq!(limit("").expect("default"), 20);
-        assert_eq!(limit("limit=1000").expect("highest"), 1000);
-        for text in ["limit=0", "limit=1001", "limit=-1", "limit=%ff", "limit=%3", "limit=5&limit=5"] {
-            assert_eq!(kind(limit(text)), Kind::Malformed, "{text}");
-        }
-        let before = |text| Query::parse(Some(text), &["limit", "before"]).and_then(|query| query.before());
-        let id = Uuid::now_v7();
-        assert_eq!(before("limit=5").expect("none"), None);
-        let both = format!("before={id}&limit=5");
-        assert_eq!(before(&both).expect("an ID"), Some(id));
-        assert_eq!(kind(before("before=yesterday")), Kind::Malformed);
     }
 
     #[test]

@@ -150,8 +150,7 @@ impl<'a> Route<'a> {
     pub(super) fn query_keys(self) -> &'static [&'static str] {
         match self {
             Self::Run | Self::RunById(_) => &["wait"],
-            Self::History => &["limit", "before"],
-            Self::Audit => &["limit"],
+            Self::History | Self::Audit => &["limit", "before"],
             _ => &[],
         }
     }

@@ -218,7 +218,9 @@ pub(crate) fn reloaded(trigger: ReloadTrigger, success: bool, errors: Vec<String
         changed: crate::config::names(&changes, crate::config::Effect::Hot),
         changes,
         restart_required: vec![],
+        warnings: vec![],
         errors,
+        retrying: false,
     }
 }
 

@@ -94,6 +94,9 @@ pub struct Runs {
 pub struct Audit {
     /// What was changed beside runs, newest first.
     pub changes: Vec<Arc<Change>>,
+    /// Where the older ones are; absent when there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// Reply to `GET /sync/history`.

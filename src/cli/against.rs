@@ -35,15 +35,22 @@ pub(super) struct Comparison {
 
 /// Asks the daemon that the options name, or the one on the socket of the configuration.
 pub(super) async fn ask(args: &CheckArgs, loaded: &Loaded) -> Result<Comparison, Failure> {
+    let reply: ConfigReply = Client::new(&client(args, loaded))?.get("/config").await?.read()?;
+    Ok(compare(&reply, loaded))
+}
+
+/// The options of a client; without any, the daemon is the one on the socket of the configuration.
+fn client(args: &CheckArgs, loaded: &Loaded) -> ClientArgs {
     let configured = || args.url.is_none().then(|| loaded.config.socket.path.clone());
-    let client = ClientArgs {
+    ClientArgs {
         socket: args.socket.clone().or_else(configured),
         url: args.url.clone(),
         token_file: args.token_file.clone(),
+        ca_file: args.ca_file.clone(),
+        cert: args.cert.clone(),
+        key: args.key.clone(),
         ..ClientArgs::default()
-    };
-    let reply: ConfigReply = Client::new(&client)?.get("/config").await?.read()?;
-    Ok(compare(&reply, loaded))
+    }
 }
 
 fn compare(running: &ConfigReply, loaded: &Loaded) -> Comparison {
@@ -128,7 +135,12 @@ pub(super) fn said(comparison: &Comparison) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use clap::Parser;
+
     use super::*;
+    use crate::cli::args::{Cli, Command};
     use crate::config::Environment;
 
     const RUNNING: &str = "[[source]]\nname='a'\nurl='postgres://u@h/a'\ntime_zone='UTC'\n\
@@ -155,6 +167,25 @@ mod tests {
             last_reload: None,
         };
         compare(&reply, &load(text, here))
+    }
+
+    fn client_of(words: &str) -> ClientArgs {
+        let cli = Cli::try_parse_from(format!("rbac-sync check --against-running {words}").split_whitespace());
+        let Command::Check(args) = cli.unwrap_or_else(|error| panic!("{words}: {error}")).command else { panic!() };
+        client(&args, &load(RUNNING, &[]))
+    }
+
+    #[test]
+    fn the_daemon_is_reached_as_by_every_other_command() {
+        assert_eq!(client_of("").socket.as_deref(), Some(Path::new(crate::config::DEFAULT_SOCKET)));
+        let over_https = client_of("--url https://h:1 --token-file t --ca-file ca --cert c --key k");
+        let files = [&over_https.token_file, &over_https.ca_file, &over_https.cert, &over_https.key];
+        let names: Vec<_> = files.into_iter().map(|file| file.as_deref().and_then(Path::to_str).unwrap()).collect();
+        assert_eq!((over_https.socket, names), (None, vec!["t", "ca", "c", "k"]));
+        for wrong in ["--ca-file ca", "--url https://h:1 --cert c", "--url https://h:1 --key k"] {
+            let words = format!("rbac-sync check --against-running {wrong}");
+            assert!(Cli::try_parse_from(words.split_whitespace()).is_err(), "{wrong}");
+        }
     }
 
     #[test]

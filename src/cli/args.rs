@@ -159,12 +159,21 @@ pub(super) struct CheckArgs {
     /// The daemon's control socket [default: the one of this configuration]
     #[arg(long, value_name = "PATH", requires = "against_running", conflicts_with = "url")]
     pub(super) socket: Option<PathBuf>,
-    /// The daemon's HTTP address, such as http://127.0.0.1:8080
+    /// The daemon's HTTP address, such as http://127.0.0.1:8080 or https://HOST:PORT
     #[arg(long, value_name = "URL", requires = "against_running")]
     pub(super) url: Option<String>,
     /// File that holds the bearer token
     #[arg(long, value_name = "FILE", requires = "url")]
     pub(super) token_file: Option<PathBuf>,
+    /// Authorities to trust for an https URL, PEM [default: the host's]
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub(super) ca_file: Option<PathBuf>,
+    /// Client certificate to show, PEM
+    #[arg(long, value_name = "FILE", requires_all = ["url", "key"])]
+    pub(super) cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE", requires_all = ["url", "cert"])]
+    pub(super) key: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -256,7 +265,7 @@ pub(super) struct VerifyArgs {
 pub(super) struct PauseArgs {
     #[command(flatten)]
     pub(super) client: ClientArgs,
-    /// Why, for the others
+    /// Why, for the others; logged and kept as it is, so no personal data
     #[arg(long, value_name = "TEXT")]
     pub(super) reason: Option<String>,
     /// Resume by itself after this time, such as 2h
@@ -332,6 +341,9 @@ pub(super) struct AuditArgs {
     /// How many to list
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(super) limit: u16,
+    /// Only changes that were made before this one
+    #[arg(long, value_name = "CHANGE")]
+    pub(super) before: Option<Uuid>,
 }
 
 /// As a daemon writes it, for it becomes a header.

@@ -206,21 +206,31 @@ pub(super) async fn log_level(args: &LogLevelArgs) -> Outcome {
 }
 
 pub(super) async fn history(args: &HistoryArgs) -> Outcome {
-    let before = args.before.map_or_else(String::new, |run| format!("&before={run}"));
-    let path = format!("/sync/history?limit={}{before}", args.limit);
-    let reply = Client::new(&args.client)?.get(&path).await?;
+    let reply = Client::new(&args.client)?.get(&page("/sync/history", args.limit, args.before)).await?;
     let page: HistoryPage = reply.read()?;
     let outcome = answer(&args.client, &reply, |page: HistoryPage| show::history(&page.runs));
-    if let (Some(_), Some(last), true) = (page.next, page.runs.last(), print::stderr_is_terminal()) {
-        print::error(&format!("there are older ones: --before {}", last.run_id));
-    }
+    say_older(page.next.and(page.runs.last()).map(|last| last.run_id));
     outcome
 }
 
 pub(super) async fn audit(args: &AuditArgs) -> Outcome {
-    let path = format!("/sync/audit?limit={}", args.limit);
-    let reply = Client::new(&args.client)?.get(&path).await?;
-    answer(&args.client, &reply, |audit: Audit| show::audit(&audit))
+    let reply = Client::new(&args.client)?.get(&page("/sync/audit", args.limit, args.before)).await?;
+    let page: Audit = reply.read()?;
+    let outcome = answer(&args.client, &reply, |page: Audit| show::audit(&page));
+    say_older(page.next.and(page.changes.last()).map(|last| last.change_id));
+    outcome
+}
+
+fn page(path: &str, limit: u16, before: Option<Uuid>) -> String {
+    let before = before.map_or_else(String::new, |before| format!("&before={before}"));
+    format!("{path}?limit={limit}{before}")
+}
+
+/// Says to a person how to go on from the last one that was shown, if there is something older.
+fn say_older(last: Option<Uuid>) {
+    if let Some(last) = last.filter(|_| print::stderr_is_terminal()) {
+        print::error(&format!("there are older ones: --before {last}"));
+    }
 }
 
 pub(super) async fn reload(args: &ClientArgs) -> Outcome {
@@ -229,10 +239,11 @@ pub(super) async fn reload(args: &ClientArgs) -> Outcome {
     if args.json {
         print::json(&outcome)?;
     } else if outcome.success {
+        outcome.warnings.iter().for_each(|warning| print::error(&format!("warning: {warning}")));
         print::out(&show::reloaded(&outcome))?;
     } else {
         outcome.errors.iter().for_each(|error| print::error(error));
-        print::error(&format!("refused; generation {} stays in effect", outcome.generation));
+        print::error(&show::refused(&outcome));
     }
     Ok(if outcome.success { Exit::Done } else { Exit::Config })
 }

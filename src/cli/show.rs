@@ -244,10 +244,23 @@ pub(super) fn audit(audit: &Audit) -> String {
             None => format!("{key}={value}"),
         };
         let detail: Vec<_> = change.detail.iter().map(detail).collect();
-        vec![time(change.at), change.actor.to_string(), change.via.clone(), change.action.clone(), detail.join(" ")]
+        vec![
+            time(change.at),
+            change.actor.to_string(),
+            change.via.clone(),
+            change.action.clone(),
+            change.change_id.to_string(),
+            detail.join(" "),
+        ]
     };
     let rows: Vec<Vec<String>> = audit.changes.iter().map(|change| row(change)).collect();
-    table(&["AT (UTC)", "ACTOR", "VIA", "ACTION", "DETAIL"], &rows)
+    table(&["AT (UTC)", "ACTOR", "VIA", "ACTION", "CHANGE", "DETAIL"], &rows)
+}
+
+/// `reload` that was refused, behind its errors.
+pub(super) fn refused(outcome: &ReloadOutcome) -> String {
+    let again = if outcome.retrying { "; the daemon tries again by itself until the database answers" } else { "" };
+    format!("refused; generation {} stays in effect{again}", outcome.generation)
 }
 
 /// `reload` that was accepted.
@@ -334,6 +347,14 @@ mod tests {
         status_now.config.errors = vec!["rbac-sync.toml:3:1: unknown key \"intervall\"".into()];
         status_now.config.restart_required = vec!["socket.path".into()];
         insta::assert_snapshot!("status_troubled", status(&status_now));
+    }
+
+    #[test]
+    fn a_refusal_says_whether_somebody_must_act() {
+        let refused_outcome = crate::api::testing::reloaded(crate::supervisor::ReloadTrigger::Socket, false, vec![]);
+        assert_eq!(refused(&refused_outcome), "refused; generation 1 stays in effect");
+        let passing = ReloadOutcome { retrying: true, ..refused_outcome };
+        assert!(refused(&passing).ends_with("the daemon tries again by itself until the database answers"));
     }
 
     #[test]

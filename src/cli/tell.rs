@@ -9,7 +9,7 @@ use super::show;
 /// `events`: one line, without its end.
 pub(super) fn event(happened: &Happened) -> String {
     let what = words(&happened.event);
-    let line = format!("{}  {:<16}  {what}", show::time(happened.at), happened.event.name());
+    let line = format!("{}  {:<17}  {what}", show::time(happened.at), happened.event.name());
     line.trim_end().to_owned()
 }
 
@@ -20,12 +20,16 @@ fn words(event: &Event) -> String {
         Event::RunFinished(run) => finished(run),
         Event::Paused(pause) => show::pause_words(pause),
         Event::ScheduleChanged(schedule) => show::schedule(schedule),
+        Event::LogLevelChanged(level) => show::log_level(level),
         Event::Reloaded(reload) => reloaded(reload),
         Event::ReloadRefused(reload) => reload.errors.join("; "),
+        Event::SourceLost { source, error: Some(error) } => format!("{source}: {error}"),
+        Event::SourceLost { source, error: None } | Event::SourceBack { source } => source.clone(),
+        Event::TargetLost { error } => error.clone().unwrap_or_default(),
         Event::Standby { served_by } => format!("another daemon serves this target: {served_by}"),
         Event::Gap { reason: GapReason::Restart } => "the daemon has started again; events are missing".to_owned(),
         Event::Gap { reason: GapReason::Overrun } => "too much has happened meanwhile; events are missing".to_owned(),
-        Event::Resumed | Event::Serving | Event::Stopping => String::new(),
+        Event::Resumed | Event::TargetBack | Event::Serving | Event::Stopping => String::new(),
     }
 }
 
@@ -77,7 +81,7 @@ mod tests {
     use super::*;
     use crate::api::testing::{self, at, record};
     use crate::schedule::{Pause, Plan};
-    use crate::supervisor::{Origin, ReloadTrigger, Schedule, Speed, Speeds};
+    use crate::supervisor::{LogLevel, Origin, ReloadTrigger, Schedule, Speed, Speeds};
 
     fn lines(events: Vec<Event>) -> String {
         let line = |event| event_line(event) + "\n";
@@ -117,6 +121,11 @@ mod tests {
                 Event::ScheduleChanged(Schedule::new(&Plan::Interval(std::time::Duration::from_secs(30)), Origin::Api)),
                 Event::Reloaded(reloaded),
                 Event::ReloadRefused(outcome),
+                Event::LogLevelChanged(LogLevel { level: "debug".into(), origin: Origin::Api, until: Some(at(9)) }),
+                Event::SourceLost { source: "main".into(), error: Some("connection refused".into()) },
+                Event::SourceBack { source: "main".into() },
+                Event::TargetLost { error: Some("connection refused".into()) },
+                Event::TargetBack,
                 Event::Standby { served_by: "rbac-b, process 7".into() },
                 Event::Serving,
                 Event::Gap { reason: GapReason::Restart },

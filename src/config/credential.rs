@@ -3,7 +3,6 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::contents::read_small;
 use super::raw::{Entry, Place, Section};
 use super::validate::Findings;
 use super::{Environment, Secret, values};
@@ -89,9 +88,9 @@ impl Purpose<'_> {
     }
 
     fn read_file(&self, path: &Path, shown: &str, place: &Place, findings: &mut Findings) -> Result<Secret, String> {
-        let (bytes, metadata) = read_small(path, LIMIT).map_err(|reason| format!("cannot read {shown}: {reason}"))?;
+        let read = findings.companions.read(path, LIMIT);
+        let (bytes, metadata) = read.map_err(|reason| format!("cannot read {shown}: {reason}"))?;
         findings.absorb(&bytes);
-        findings.companions.add(path, &bytes);
         if metadata.mode() & 0o004 != 0 {
             let message = format!("everybody on this host can read {shown}: chmod o-r");
             findings.warning(place, self.key, message);

@@ -10,12 +10,11 @@ use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::contents::read_small;
 use super::keys::{self, Given, KEYS, Key};
 use super::position::position;
 use super::raw::{Entry, Layer, Place, Raw, Section, Value};
 use super::validate::Findings;
-use super::{Problem, SourceName};
+use super::{Companions, Problem, SourceName};
 
 const PREFIX: &str = "RBAC_SYNC_";
 const SOURCE_PREFIX: &str = "RBAC_SYNC_SOURCE_";
@@ -30,6 +29,7 @@ pub struct Environment {
     variables: BTreeMap<String, Variable>,
     credentials: Option<PathBuf>,
     env_file: Option<EnvFile>,
+    companions: Companions,
     problems: Vec<Problem>,
 }
 
@@ -44,7 +44,6 @@ struct Variable {
 #[derive(Clone)]
 struct EnvFile {
     path: PathBuf,
-    bytes: Vec<u8>,
     world_readable: bool,
 }
 
@@ -104,7 +103,7 @@ impl Environment {
 
     fn add_file(&mut self, path: &Path) {
         let problem = |position, message: String| Problem { origin: path.to_owned(), position, key: None, message };
-        let (bytes, metadata) = match read_small(path, ENV_FILE_LIMIT) {
+        let (bytes, metadata) = match self.companions.read(path, ENV_FILE_LIMIT) {
             Ok(read) => read,
             Err(reason) => return self.problems.push(problem(None, format!("cannot read the env file: {reason}"))),
         };
@@ -126,7 +125,7 @@ impl Environment {
             }
             Err(_) => self.problems.push(problem(None, "the env file is not UTF-8".into())),
         }
-        self.env_file = Some(EnvFile { path: path.to_owned(), bytes, world_readable: metadata.mode() & 0o004 != 0 });
+        self.env_file = Some(EnvFile { path: path.to_owned(), world_readable: metadata.mode() & 0o004 != 0 });
     }
 
     fn add(&mut self, name: String, value: String, place: Option<(PathBuf, Option<(usize, usize)>)>) {
@@ -145,11 +144,15 @@ impl Environment {
         &self.problems
     }
 
+    /// The env file, if one was named or is there.
+    pub(super) fn companions(&self) -> &Companions {
+        &self.companions
+    }
+
     /// Tells what the reading brought to light.
     pub(super) fn announce(&self, findings: &mut Findings) {
         findings.errors.extend_from_slice(&self.problems);
-        let Some(EnvFile { path, bytes, world_readable }) = &self.env_file else { return };
-        findings.companions.add(path, bytes);
+        let Some(EnvFile { path, world_readable }) = &self.env_file else { return };
         if *world_readable && self.variables.values().any(|variable| variable.place.is_some()) {
             findings.warnings.push(Problem {
                 origin: path.clone(),

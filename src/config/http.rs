@@ -138,10 +138,9 @@ fn tls(top: &Section, at: &Place, findings: &mut Findings) -> Option<Arc<TlsConf
     let key = required(top, "http.tls.key", at, findings, values::absolute_path);
     let client_ca = findings.value(top, "http.tls.client_ca", values::absolute_path);
     let files = TlsFiles { certificate: certificate?, key: key?, client_ca };
-    match files.read() {
-        Ok(Read { tls, companions, key_is_public }) => {
+    match files.read(&mut findings.companions) {
+        Ok(Read { tls, key_is_public }) => {
             findings.absorb(tls.content.as_bytes());
-            findings.companions.append(companions);
             let key = top.entries.get("http.tls.key").map_or(at, |entry| &entry.place);
             if key_is_public {
                 findings.warning(key, "http.tls.key", "everybody on this host can read the key: chmod o-r");

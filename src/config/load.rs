@@ -4,13 +4,13 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::contents::read_small;
+use super::companions::LARGEST;
 use super::position::position;
 use super::validate::{Findings, validate};
 use super::{Companions, Config, Environment, Origins, Problem, raw};
 
 /// A configuration is typed by hand; anything larger is the wrong file.
-pub(super) const FILE_LIMIT: u64 = 1 << 20;
+const FILE_LIMIT: u64 = LARGEST;
 /// Enough of a hash to tell the files of one host apart.
 const SHOWN: usize = 12;
 
@@ -32,17 +32,36 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
 }
 
+/// A configuration that did not pass.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refused {
+    /// All that is wrong, in the order of the file; never empty.
+    pub problems: Vec<Problem>,
+    /// The files that were read, or that should have been there: the outcome can only differ once one of
+    /// them does.
+    pub companions: Companions,
+}
+
 /// Reads and validates; finds every error at once.
 ///
 /// # Errors
 /// All that is wrong, in the order of the file; never empty.
 pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, Vec<Problem>> {
-    match read_small(path, FILE_LIMIT) {
-        Ok((bytes, _)) => understand(&bytes, path, environment),
+    load_to_watch(path, environment).map_err(|refused| refused.problems)
+}
+
+/// As [`load`], for a caller that tries again once a file has changed.
+///
+/// # Errors
+/// All that is wrong, and which files to watch.
+pub fn load_to_watch(path: &Path, environment: &Environment) -> Result<Loaded, Refused> {
+    let mut companions = environment.companions().clone();
+    match companions.read(path, FILE_LIMIT) {
+        Ok((bytes, _)) => understand(&bytes, path, environment, companions),
         Err(reason) => {
-            let mut errors = vec![whole_file(path, None, format!("cannot read the configuration: {reason}"))];
-            errors.extend_from_slice(environment.problems());
-            Err(errors)
+            let mut problems = vec![whole_file(path, None, format!("cannot read the configuration: {reason}"))];
+            problems.extend_from_slice(environment.problems());
+            Err(Refused { problems, companions })
         }
     }
 }
@@ -51,21 +70,25 @@ fn whole_file(path: &Path, position: Option<(usize, usize)>, message: String) ->
     Problem { origin: path.to_owned(), position, key: None, message }
 }
 
-/// As [`load`], of a file that has been read.
-pub(super) fn understand(bytes: &[u8], path: &Path, environment: &Environment) -> Result<Loaded, Vec<Problem>> {
+/// As [`load_to_watch`], of a file that has been read.
+pub(super) fn understand(
+    bytes: &[u8],
+    path: &Path,
+    environment: &Environment,
+    companions: Companions,
+) -> Result<Loaded, Refused> {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => {
             let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
-            let mut errors = vec![whole_file(path, Some(position(&valid, valid.len())), "not UTF-8 text".into())];
-            errors.extend_from_slice(environment.problems());
-            return Err(errors);
+            let mut problems = vec![whole_file(path, Some(position(&valid, valid.len())), "not UTF-8 text".into())];
+            problems.extend_from_slice(environment.problems());
+            return Err(Refused { problems, companions });
         }
     };
 
-    let mut findings = Findings::default();
+    let mut findings = Findings { companions, ..Findings::default() };
     findings.absorb(bytes);
-    findings.companions.add(path, bytes);
     for (name, value) in environment.pairs() {
         findings.absorb(name.as_bytes());
         findings.absorb(value.as_bytes());
@@ -85,7 +108,7 @@ pub(super) fn understand(bytes: &[u8], path: &Path, environment: &Environment) -
         }
         _ => {
             in_file_order(path, &mut errors);
-            Err(errors)
+            Err(Refused { problems: errors, companions })
         }
     }
 }

@@ -13,7 +13,6 @@ use sha2::Digest as _;
 
 use super::access::Digest;
 use super::companions::Companions;
-use super::contents::read_small;
 
 /// A chain or a bundle of authorities is smaller; anything larger is the wrong file.
 const LIMIT: u64 = 1 << 20;
@@ -46,7 +45,7 @@ pub struct TlsConfig {
 impl TlsConfig {
     /// Reads the files; the error is what is wrong with them.
     pub(crate) fn read(files: TlsFiles) -> Result<Self, String> {
-        files.read().map(|read| read.tls).map_err(|(_, wrong)| wrong)
+        files.read(&mut Companions::default()).map(|read| read.tls).map_err(|(_, wrong)| wrong)
     }
 }
 
@@ -66,40 +65,30 @@ impl fmt::Debug for TlsConfig {
 pub(super) type Wrong = (&'static str, String);
 
 impl TlsFiles {
-    /// Reads the files and proves that they fit.
-    pub(super) fn read(self) -> Result<Read, Wrong> {
-        let (certificate, _) = contents("http.tls.certificate", &self.certificate)?;
-        let (key, mode) = contents("http.tls.key", &self.key)?;
-        let client_ca = match &self.client_ca {
-            Some(path) => Some(contents("http.tls.client_ca", path)?.0),
-            None => None,
+    /// Reads the files, all of them for `companions`, and proves that they fit.
+    pub(super) fn read(self, companions: &mut Companions) -> Result<Read, Wrong> {
+        let mut contents = |key: &'static str, path: &Path| {
+            let read = companions.read(path, LIMIT);
+            read.map_err(|reason| (key, format!("cannot read {}: {reason}", path.display())))
         };
+        let certificate = contents("http.tls.certificate", &self.certificate);
+        let key = contents("http.tls.key", &self.key);
+        let client_ca = self.client_ca.as_ref().map(|path| contents("http.tls.client_ca", path));
+        let ((certificate, _), (key, metadata)) = (certificate?, key?);
+        let client_ca = client_ca.transpose()?.map(|(bytes, _)| bytes);
         let content = digest(&[Some(&certificate), Some(&key), client_ca.as_ref()]);
         let authorities = client_ca.as_deref().map(Digest::of);
         let server = server(&certificate, &key, client_ca.as_deref())?;
-        let mut companions = Companions::default();
-        companions.add(&self.certificate, &certificate);
-        companions.add(&self.key, &key);
-        if let (Some(path), Some(bytes)) = (&self.client_ca, &client_ca) {
-            companions.add(path, bytes);
-        }
         let tls = TlsConfig { files: self, content, authorities, server: Arc::new(server) };
-        Ok(Read { tls, companions, key_is_public: mode & 0o004 != 0 })
+        Ok(Read { tls, key_is_public: metadata.mode() & 0o004 != 0 })
     }
 }
 
 /// The files, read.
 pub(super) struct Read {
     pub(super) tls: TlsConfig,
-    /// The files with their content, to be watched.
-    pub(super) companions: Companions,
     /// Everybody on this host may read the key.
     pub(super) key_is_public: bool,
-}
-
-fn contents(key: &'static str, path: &Path) -> Result<(Vec<u8>, u32), Wrong> {
-    let read = read_small(path, LIMIT).map_err(|reason| (key, format!("cannot read {}: {reason}", path.display())));
-    read.map(|(bytes, metadata)| (bytes, metadata.mode()))
 }
 
 /// The length keeps neighbours apart.
@@ -169,19 +158,19 @@ mod tests {
     }
 
     fn refused(files: &TlsFiles) -> Wrong {
-        files.clone().read().map(drop).expect_err("must be refused")
+        files.clone().read(&mut Companions::default()).map(drop).expect_err("must be refused")
     }
 
     #[test]
     fn a_pair_that_fits_is_ready_and_another_one_differs() {
         let folder = tempfile::tempdir().unwrap();
         let (one, two) = (pair(folder.path(), "one"), pair(folder.path(), "two"));
-        let tls = one.clone().read().unwrap().tls;
+        let tls = one.clone().read(&mut Companions::default()).unwrap().tls;
         assert_eq!(tls.server.alpn_protocols, [b"http/1.1".to_vec()]);
         std::fs::copy(&two.certificate, &one.certificate).unwrap();
         assert_eq!(refused(&one), ("http.tls.key", "the key does not belong to the certificate".to_owned()));
         std::fs::copy(&two.key, &one.key).unwrap();
-        let other = one.clone().read().unwrap().tls;
+        let other = one.clone().read(&mut Companions::default()).unwrap().tls;
         assert_ne!(other, tls);
     }
 
@@ -195,10 +184,10 @@ mod tests {
             config.http = Some(crate::config::HttpConfig { tls: tls.map(Arc::new), ..http });
             config
         };
-        let before = with(Some(one.clone().read().unwrap().tls));
+        let before = with(Some(one.clone().read(&mut Companions::default()).unwrap().tls));
         std::fs::copy(&two.certificate, &one.certificate).unwrap();
         std::fs::copy(&two.key, &one.key).unwrap();
-        let after = with(Some(one.clone().read().unwrap().tls));
+        let after = with(Some(one.clone().read(&mut Companions::default()).unwrap().tls));
         let hot = |old: &_, new: &_| names(&diff(old, new), Effect::Hot);
         assert_eq!(hot(&before, &after), ["http.tls.certificate"]);
         assert_eq!(hot(&after, &with(None)), ["http.tls.certificate", "http.tls.key"]);

@@ -11,7 +11,7 @@ use super::http::http;
 use super::raw::{Entry, Layer, Place, Raw, Section, Value};
 use super::{
     Companions, Config, DEFAULT_SOCKET, Deletes, Dialect, Endpoint, Environment, LogConfig, LogFormat, MaxDeletes,
-    Pace, Problem, ScheduleConfig, SocketConfig, SourceConfig, SourceName, TargetConfig, endpoint, values,
+    Pace, Problem, ScheduleConfig, SocketConfig, SourceConfig, SourceName, TargetConfig, endpoint, host, values,
 };
 use crate::schedule::Plan;
 
@@ -104,7 +104,7 @@ pub(super) fn validate(raw: &Raw, environment: &Environment, file: &Path, findin
     };
     let metrics_textfile = textfile(top, findings);
     // Nothing above returns early, so that everything has been checked by now.
-    Some(Config {
+    let config = Config {
         schedule: schedule?,
         sources: sources.into_iter().collect::<Option<_>>()?,
         target: target?,
@@ -113,7 +113,9 @@ pub(super) fn validate(raw: &Raw, environment: &Environment, file: &Path, findin
         history_keep: usize::try_from(keep.unwrap_or(HISTORY)).ok()?,
         log,
         metrics_textfile,
-    })
+    };
+    host::look(top, &config, findings);
+    Some(config)
 }
 
 fn schedule(top: &Section, nowhere: &Place, findings: &mut Findings) -> Option<ScheduleConfig> {

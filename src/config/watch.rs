@@ -7,7 +7,8 @@
 //! watches again first, so a folder that was replaced is found again.
 //!
 //! The files beside it that the configuration was made of (passwords, tokens, the env file) are watched
-//! in the same way. Which ones they are changes with the configuration.
+//! in the same way, also those of a configuration that was refused: a file that was missing heals it by
+//! appearing. Which ones they are changes with each reload.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -17,9 +18,8 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::companions::{Companions, Content, content};
+use super::companions::{Companions, Content, LARGEST, content};
 use super::contents::read_small;
-use super::load::FILE_LIMIT;
 
 /// How patient the watch is.
 #[derive(Clone, Copy)]
@@ -42,16 +42,7 @@ const LINKS: usize = 16;
 #[derive(Debug)]
 pub struct Watch {
     changed: mpsc::Receiver<()>,
-    in_effect: watch::Sender<InEffect>,
-}
-
-/// What the daemon has made of the files.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct InEffect {
-    /// The files behind the configuration in effect, as they were read.
-    companions: Companions,
-    /// The latest reload was refused: the files hold, or held, something else.
-    refused: bool,
+    last_read: watch::Sender<Companions>,
 }
 
 impl Watch {
@@ -61,15 +52,14 @@ impl Watch {
         self.changed.recv().await
     }
 
-    /// Watches these files too, instead of those before; to be told after each reload, whoever asked for it.
-    /// What the watch saw last may be older than what that reload read, so the files are looked at again. They
-    /// have changed if they are not as the configuration in effect was read, or, after a refused reload, if they
-    /// are as it was again.
-    pub fn beside(&self, companions: &Companions, refused: bool) {
-        self.in_effect.send_if_modified(|known| {
-            let differs = known.companions != *companions || known.refused != refused;
+    /// Watches these files too, instead of those before; to be told after each reload, whoever asked for it, be
+    /// it accepted or refused. What the watch saw last may be older than what that reload read, or newer, so the
+    /// files are looked at again: they have changed if they are not as they were read.
+    pub fn beside(&self, companions: &Companions) {
+        self.last_read.send_if_modified(|known| {
+            let differs = *known != *companions;
             if differs {
-                *known = InEffect { companions: companions.clone(), refused };
+                known.clone_from(companions);
             }
             differs
         });
@@ -90,7 +80,7 @@ fn watch_at(path: &Path, pace: Pace) -> Watch {
     let (hint, hints) = mpsc::channel(1);
     let mut sight = Sight::new(path, hint);
     let mut seen = BTreeMap::new();
-    sight.look(&InEffect::default(), false, &mut seen);
+    sight.look(&Companions::default(), false, &mut seen);
     // The log may not be set up yet: the next look says again what is wrong.
     sight.complained = false;
     start(sight, seen, hints, pace)
@@ -98,9 +88,9 @@ fn watch_at(path: &Path, pace: Pace) -> Watch {
 
 fn start(sight: Sight, seen: Seen, hints: mpsc::Receiver<()>, pace: Pace) -> Watch {
     let (changed, receiver) = mpsc::channel(1);
-    let (in_effect, wanted) = watch::channel(InEffect::default());
-    tokio::spawn(follow(sight, seen, hints, wanted, changed, pace));
-    Watch { changed: receiver, in_effect }
+    let (last_read, reloads) = watch::channel(Companions::default());
+    tokio::spawn(follow(sight, seen, hints, reloads, changed, pace));
+    Watch { changed: receiver, last_read }
 }
 
 /// What each file held at the last look.
@@ -110,7 +100,7 @@ async fn follow(
     mut sight: Sight,
     mut seen: Seen,
     mut hints: mpsc::Receiver<()>,
-    mut wanted: watch::Receiver<InEffect>,
+    mut reloads: watch::Receiver<Companions>,
     changed: mpsc::Sender<()>,
     pace: Pace,
 ) {
@@ -119,12 +109,14 @@ async fn follow(
         tokio::select! {
             () = changed.closed() => return,
             Some(()) = hints.recv() => settle(&mut hints, pace).await,
-            Ok(()) = wanted.changed() => reloaded = true,
+            Ok(()) = reloads.changed() => reloaded = true,
             () = sleep(pace.poll) => {}
         }
-        let in_effect = wanted.borrow_and_update().clone();
+        // Whatever woke us up first.
+        reloaded |= reloads.has_changed().unwrap_or(false);
+        let last_read = reloads.borrow_and_update().clone();
         let looked = tokio::task::spawn_blocking(move || {
-            let news = sight.look(&in_effect, reloaded, &mut seen);
+            let news = sight.look(&last_read, reloaded, &mut seen);
             (sight, seen, news)
         });
         let news;
@@ -170,9 +162,8 @@ impl Sight {
 
     /// Whether a reload is due. Arms the watches before it reads: a change in between leaves a hint.
     /// `reloaded`: this is the first look after a reload.
-    fn look(&mut self, in_effect: &InEffect, reloaded: bool, seen: &mut Seen) -> bool {
-        let InEffect { companions, refused } = in_effect;
-        let loaded: BTreeMap<&PathBuf, Content> = companions.iter().collect();
+    fn look(&mut self, last_read: &Companions, reloaded: bool, seen: &mut Seen) -> bool {
+        let loaded: BTreeMap<&PathBuf, Content> = last_read.iter().collect();
         let paths: BTreeSet<PathBuf> = [&self.path].into_iter().chain(loaded.keys().copied()).cloned().collect();
         match self.arm(&paths) {
             Ok(()) => self.complained = false,
@@ -183,17 +174,14 @@ impl Sight {
             Err(_) => {}
         }
         let read = |path: PathBuf| {
-            let now = read_small(&path, FILE_LIMIT).ok().and_then(|(bytes, _)| content(&bytes));
+            let now = read_small(&path, LARGEST).ok().and_then(|(bytes, _)| content(&bytes));
             (path, now)
         };
         let now: Seen = paths.into_iter().map(read).collect();
         let before = std::mem::replace(seen, now);
-        // A file that was not watched until now is measured against what was loaded of it.
-        let known = |path| before.get(path).or_else(|| loaded.get(path));
-        let changed = seen.iter().any(|(path, now)| known(path).is_some_and(|known| known != now));
-        let differs = || loaded.iter().any(|(path, loaded)| seen.get(*path) != Some(loaded));
-        let is_back = *refused && !loaded.is_empty() && !differs();
-        changed || is_back || (reloaded && !refused && differs())
+        let (seen, loaded) = (&*seen, &loaded);
+        let known = |path| if reloaded { loaded.get(path).or(before.get(path)) } else { before.get(path) };
+        seen.iter().any(|(path, now)| known(path).is_some_and(|known| known != now))
     }
 
     /// Watches the folders that matter now. Watching a folder that is watched already is harmless, and

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 pub use actor::Actor;
 pub use change::{Change, Changes, Via};
-pub use page::{Page, page};
+pub use page::{Page, Record, page};
 pub use ring::Ring;
 
 use crate::engine::{Levels, Mode};

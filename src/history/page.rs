@@ -1,31 +1,49 @@
-//! The history in pages.
+//! The history and the audit in pages.
 
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::RunRecord;
+use super::{Change, RunRecord};
 
-/// Part of the history, newest first.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Page {
-    /// The runs.
-    pub runs: Vec<Arc<RunRecord>>,
-    /// The run to go on from; `None`: there is nothing older.
+/// A record with an ID that is ordered by time (UUID version 7).
+pub trait Record {
+    /// The ID.
+    fn id(&self) -> Uuid;
+}
+
+impl Record for RunRecord {
+    fn id(&self) -> Uuid {
+        self.run_id
+    }
+}
+
+impl Record for Change {
+    fn id(&self) -> Uuid {
+        self.change_id
+    }
+}
+
+/// Part of the records, newest first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page<T> {
+    /// The records.
+    pub records: Vec<Arc<T>>,
+    /// The record to go on from; `None`: there is nothing older.
     pub before: Option<Uuid>,
 }
 
-/// At most `limit` runs, those before one (or the newest). A run that has left the history meanwhile is
+/// At most `limit` records, those before one (or the newest). One that has been forgotten meanwhile is
 /// found by its ID, for IDs are ordered by time: somebody who reads slowly can go on.
 #[must_use]
-pub fn page(newest_first: &[Arc<RunRecord>], before: Option<Uuid>, limit: usize) -> Page {
-    let place = before.and_then(|before| newest_first.iter().position(|run| run.run_id == before));
+pub fn page<T: Record>(newest_first: &[Arc<T>], before: Option<Uuid>, limit: usize) -> Page<T> {
+    let place = before.and_then(|before| newest_first.iter().position(|record| record.id() == before));
     let rest = place.map_or(newest_first, |place| &newest_first[place + 1..]);
     let gone = before.filter(|_| place.is_none());
-    let mut older = rest.iter().filter(|run| gone.is_none_or(|gone| run.run_id < gone)).cloned();
-    let runs: Vec<_> = older.by_ref().take(limit).collect();
-    let before = older.next().and(runs.last()).map(|last| last.run_id);
-    Page { runs, before }
+    let mut older = rest.iter().filter(|record| gone.is_none_or(|gone| record.id() < gone)).cloned();
+    let records: Vec<_> = older.by_ref().take(limit).collect();
+    let before = older.next().and(records.last()).map(|last| last.id());
+    Page { records, before }
 }
 
 #[cfg(test)]
@@ -33,8 +51,8 @@ mod tests {
     use super::*;
     use crate::api::testing::{id, record};
 
-    fn numbers(page: &Page) -> Vec<u8> {
-        page.runs.iter().map(|run| run.run_id.as_bytes()[15]).collect()
+    fn numbers(page: &Page<RunRecord>) -> Vec<u8> {
+        page.records.iter().map(|run| run.run_id.as_bytes()[15]).collect()
     }
 
     fn history(numbers: impl IntoIterator<Item = u8>) -> Vec<Arc<RunRecord>> {
@@ -60,9 +78,9 @@ mod tests {
     fn a_last_page_that_is_full_names_no_next_one() {
         let history = history((1..=4).rev());
         assert_eq!(page(&history, None, 2).before, Some(id(3)));
-        assert_eq!(page(&history, Some(id(3)), 2), Page { runs: history[2..].to_vec(), before: None });
-        assert_eq!(page(&history, Some(id(1)), 2), Page::default());
-        assert_eq!(page(&[], None, 2), Page::default());
+        assert_eq!(page(&history, Some(id(3)), 2), Page { records: history[2..].to_vec(), before: None });
+        assert_eq!(page(&history, Some(id(1)), 2), Page { records: vec![], before: None });
+        assert_eq!(page::<RunRecord>(&[], None, 2), Page { records: vec![], before: None });
     }
 
     #[test]

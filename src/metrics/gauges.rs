@@ -5,7 +5,7 @@ use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, Opts};
 
-use super::names;
+use super::{names, sample, seconds};
 use crate::history::RunRecord;
 use crate::supervisor::{Origin, Snapshot, SourceStatus};
 
@@ -28,7 +28,7 @@ fn daemon(snapshot: &Snapshot) -> Vec<MetricFamily> {
     let since = status.pause.as_ref().map(|pause| unix(pause.since));
     let target = status.target.reachable.map(flag);
     for (name, help, value) in [
-        (names::CONFIG_GENERATION, "Configurations that have taken effect.", Some(count(config.generation))),
+        (names::CONFIG_GENERATION, "Configurations that have taken effect.", Some(sample(config.generation))),
         (names::CONFIG_LAST_RELOAD_SUCCESSFUL, "Whether the latest configuration was accepted.", {
             Some(flag(config.last_reload_successful))
         }),
@@ -41,7 +41,7 @@ fn daemon(snapshot: &Snapshot) -> Vec<MetricFamily> {
         (
             names::INTERVAL_SECONDS,
             "Time between scheduled runs; under a cron expression the one that passes now.",
-            Some(count(status.interval_sec)),
+            Some(sample(status.interval_sec)),
         ),
         (names::LOG_LEVEL_OVERRIDDEN, "Whether a log level set through the API is in effect.", {
             Some(flag(status.log_level.origin == Origin::Api))
@@ -49,7 +49,7 @@ fn daemon(snapshot: &Snapshot) -> Vec<MetricFamily> {
         (names::NEXT_RUN_TIMESTAMP_SECONDS, "When the next scheduled run is due.", status.next_run.map(unix)),
         (names::PAUSED, "Whether scheduled runs are stopped.", Some(flag(status.paused))),
         (names::PAUSED_SINCE_TIMESTAMP_SECONDS, "Since when scheduled runs are stopped.", since),
-        (names::RUN_IN_PROGRESS, "Runs under way.", Some(count(status.running.len() as u64))),
+        (names::RUN_IN_PROGRESS, "Runs under way.", Some(sample(status.running.len() as u64))),
         (names::STANDBY, "Whether another daemon serves the target.", Some(flag(status.standby))),
         (names::TARGET_UP, "Whether the RBAC database answers.", target),
     ] {
@@ -115,19 +115,11 @@ fn flag(is: bool) -> f64 {
     f64::from(u8::from(is))
 }
 
-/// Exact up to 2^53.
-#[allow(clippy::cast_precision_loss)]
-fn count(number: u64) -> f64 {
-    number as f64
-}
-
-#[allow(clippy::cast_precision_loss)]
 fn unix(time: DateTime<Utc>) -> f64 {
-    time.timestamp_millis() as f64 / 1000.0
+    seconds(time.timestamp_millis())
 }
 
 /// Seconds; a clock that was set back does not make it negative.
-#[allow(clippy::cast_precision_loss)]
 fn age(since: DateTime<Utc>, now: DateTime<Utc>) -> f64 {
-    (now - since).num_milliseconds().max(0) as f64 / 1000.0
+    seconds((now - since).num_milliseconds().max(0))
 }

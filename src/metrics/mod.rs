@@ -165,10 +165,18 @@ fn result(success: bool) -> &'static str {
     if success { "success" } else { "failure" }
 }
 
-/// Milliseconds as Prometheus's base unit. Exact up to 285,000 years.
-#[allow(clippy::cast_precision_loss)]
-fn seconds(milliseconds: u64) -> f64 {
-    milliseconds as f64 / 1000.0
+/// A number as Prometheus takes it.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "every sample is a float; exact up to 2^53, in milliseconds 285,000 years"
+)]
+fn sample(number: impl Into<i128>) -> f64 {
+    number.into() as f64
+}
+
+/// Milliseconds as Prometheus's base unit.
+fn seconds(milliseconds: impl Into<i128>) -> f64 {
+    sample(milliseconds) / 1000.0
 }
 
 fn counter(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {

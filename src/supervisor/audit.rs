@@ -12,6 +12,9 @@ use crate::engine::{Class, Error};
 use crate::history::{Actor, Change, Via};
 use crate::telemetry::message;
 
+/// The detail of what has ended by itself.
+const EXPIRED: &str = "expired";
+
 /// Who asked, and by which way.
 #[derive(Clone, Debug)]
 pub(super) struct Asker {
@@ -79,14 +82,17 @@ pub(super) fn line(asker: &Asker, deed: &Deed, result: &str) {
     detail.retain(|_, value| !value.is_null());
     let detail = Value::Object(detail);
     let (remote, action) = (via.remote().map(tracing::field::display), deed.action);
+    let expired = deed.detail.contains_key(EXPIRED);
     let message_id = match (action, result) {
         ("pause", "ok") => Some(message::PAUSED),
+        ("resume", "ok") if expired => Some(message::PAUSE_EXPIRED),
         ("resume", "ok") => Some(message::RESUMED),
         _ => None,
     };
+    let why = if expired { ", its time is over" } else { "" };
     tracing::info!(
         target: "rbac_sync::audit",
-        message_id, %actor, listener = via.as_str(), remote, action, %detail, result, "{action} by {actor}: {result}"
+        message_id, %actor, listener = via.as_str(), remote, action, %detail, result, "{action} by {actor}: {result}{why}"
     );
 }
 
@@ -106,10 +112,12 @@ impl<O: Outside> Supervisor<O> {
         }
     }
 
-    /// Keeps that something has ended by itself, as whoever asked for it wanted.
+    /// Tells and keeps that something has ended by itself, as whoever asked for it wanted.
     pub(super) fn note_end(&mut self, action: &'static str) {
-        let asker = Asker { actor: Actor::daemon(), via: Via::Daemon };
-        self.note(&asker, Deed::new(action, json!({ "expired": true })));
+        let (asker, deed) =
+            (Asker { actor: Actor::daemon(), via: Via::Daemon }, Deed::new(action, json!({ EXPIRED: true })));
+        line(&asker, &deed, "ok");
+        self.note(&asker, deed);
     }
 
     /// A reload has ended that somebody asked for.

@@ -146,8 +146,14 @@ pub struct ReloadOutcome {
     pub changed: Vec<String>,
     /// Keys that take effect only at the next start, also those of earlier reloads.
     pub restart_required: Vec<String>,
+    /// What works but should be changed, each with file:line:column where known.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// What is wrong, each with file:line:column where known; empty on success.
     pub errors: Vec<String>,
+    /// Refused only because a database could not be reached: tried again by itself until it answers.
+    #[serde(default)]
+    pub retrying: bool,
 }
 
 /// A request to the supervisor, each with its reply.

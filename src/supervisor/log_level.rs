@@ -54,7 +54,6 @@ impl<O: Outside> Supervisor<O> {
         if self.log_override.as_ref().is_some_and(|set| set.ends <= Instant::now()) {
             self.log_override = None;
             self.outside.set_log_level(&self.config.log.level);
-            tracing::info!(level = self.config.log.level, "the log level set through the API is over by itself");
             self.note_end("log-level");
         }
     }

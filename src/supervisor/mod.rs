@@ -72,7 +72,7 @@ use link::Link;
 use log_level::LogOverride;
 use operator::Gap;
 use outside::Opened;
-use reload::{Proposal, Reloads};
+use reload::{Proposed, Reloads};
 use repeats::Repeats;
 use residents::Residents;
 use standby::Release;
@@ -180,7 +180,7 @@ enum Done<O: Outside> {
     Saved { link: u64, version: u64, result: Result<(), Error> },
     Recorded { link: u64, record: Arc<RunRecord>, result: Result<(), Error> },
     Noted { link: u64, change: Arc<Change>, result: Result<(), Error> },
-    Proposed(Result<Option<Box<Proposal<O>>>, Vec<String>>),
+    Proposed(Proposed<O>),
     TextfileWritten(io::Result<()>),
 }
 
@@ -289,6 +289,7 @@ impl<O: Outside> Supervisor<O> {
         if self.drain_until.is_none() {
             self.end_pause_in_time();
             self.end_log_level_in_time();
+            self.reload_again_in_time();
             self.follow_the_clock();
             self.lanes.retain(|lane| !lane.leaving || lane.active.is_some());
             if self.link.opens_at().is_some_and(|at| at <= now) {
@@ -325,6 +326,7 @@ impl<O: Outside> Supervisor<O> {
             at(self.lanes.iter().filter(|lane| self.may_run_on_schedule(lane)).map(|lane| lane.timer.due()).min());
             at(self.lanes.iter().any(|lane| lane.timer.is_by_the_wall()).then(|| now + WALL_CLOCK_EVERY));
             at(self.log_override.as_ref().map(|set| set.ends));
+            at(self.reloads.again_at());
             at(self.pause_ends_in().map(|time| now + time.min(WALL_CLOCK_EVERY)));
             at((self.config.metrics_textfile.is_some() && !self.textfile.writing).then_some(self.textfile.due));
         }
@@ -344,7 +346,7 @@ impl<O: Outside> Supervisor<O> {
             Done::Released { link } if link == self.link.number => self.release = Release::Done,
             Done::LockLost { .. } | Done::Released { .. } => {}
             Done::Opened { .. } | Done::Saved { .. } | Done::Recorded { .. } | Done::Noted { .. } => {}
-            Done::Proposed(result) => self.reload_ended(result),
+            Done::Proposed(proposed) => self.reload_ended(proposed),
             Done::TextfileWritten(result) => self.textfile_written(&result),
         }
     }

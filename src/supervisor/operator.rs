@@ -9,7 +9,6 @@ use super::outside::Outside;
 use super::{Denied, Origin, PauseRequest, Schedule, ScheduleRequest, Supervisor};
 use crate::history::Actor;
 use crate::schedule::{Jitter, Moment, Pause, Plan, Timing};
-use crate::telemetry::message;
 
 /// The wait between two runs that the present falls into, worked out once for as long as it lasts.
 #[derive(Debug, Default)]
@@ -114,7 +113,6 @@ impl<O: Outside> Supervisor<O> {
 
     pub(super) fn end_pause_in_time(&mut self) {
         if self.intent.pause().is_some_and(|pause| pause.is_over(self.outside.now())) {
-            tracing::info!(message_id = message::PAUSE_EXPIRED, "the pause is over by itself; resumed");
             self.intent.set_pause(None);
             self.note_end("resume");
         }

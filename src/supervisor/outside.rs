@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Environment, Loaded, Problem, SourceConfig, TargetConfig};
+use crate::config::{self, Environment, Loaded, Refused, SourceConfig, TargetConfig};
 use crate::engine::{self, Error, Levels, RunReport, Settings};
 use crate::history::{Change, RunRecord};
 use crate::schedule::Control;
@@ -94,7 +94,7 @@ pub(crate) trait Outside: Send + Sync + 'static {
         keep: usize,
     ) -> impl Future<Output = Result<(), Error>> + Send;
     /// Reads the configuration again.
-    fn load(&self) -> impl Future<Output = Result<Loaded, Vec<Problem>>> + Send;
+    fn load(&self) -> impl Future<Output = Result<Loaded, Refused>> + Send;
     /// Replaces a file as a whole.
     fn write(&self, path: PathBuf, text: String) -> impl Future<Output = io::Result<()>> + Send;
 }
@@ -187,9 +187,9 @@ impl Outside for World {
         target.record_change(change, keep).await
     }
 
-    async fn load(&self) -> Result<Loaded, Vec<Problem>> {
+    async fn load(&self) -> Result<Loaded, Refused> {
         let (path, env_file) = (self.config.clone(), self.env_file.clone());
-        blocking(move || config::load(&path, &Environment::read(env_file.as_deref()))).await
+        blocking(move || config::load_to_watch(&path, &Environment::read(env_file.as_deref()))).await
     }
 
     async fn write(&self, path: PathBuf, text: String) -> io::Result<()> {

@@ -1,26 +1,34 @@
 //! Reading the configuration again: load, prove, then apply all of it or nothing.
 //!
-//! Loading and proving happen in a child task on a copy; applying is one step of the loop. Any failure
-//! keeps the old configuration whole. A run under way keeps the settings that it started with.
+//! Loading and proving happen in a child task on a copy ([`proposal`]); applying is one step of the loop
+//! ([`apply`]). Any failure keeps the old configuration whole. A run under way keeps the settings that it
+//! started with.
+//!
+//! ```text
+//! asked for --> under way --> accepted
+//!                 ^     |---> refused: the watch waits for another file
+//!                 |     +---> refused, for a database is down
+//!                 +--- again by itself, silently ---+
+//! ```
+
+mod again;
+mod apply;
+mod proposal;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::future::join_all;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::audit::Asker;
-use super::lane::Lane;
 use super::outside::Outside;
 use super::{Denied, Done, ReloadEdge, ReloadOutcome, ReloadTrigger, Supervisor};
-use crate::config::{self, Change, Config, Effect, Loaded, SourceName};
-use crate::engine::{Class, Error, Side};
+use crate::config::{self, Change, Effect};
 use crate::history::Actor;
 use crate::telemetry::message;
-
-/// The time that a database has to prove that it can be used: somebody waits for the outcome.
-const PROOF: Duration = Duration::from_secs(10);
+use again::Again;
+pub(super) use proposal::Proposed;
+use proposal::{Proposal, Refusal, propose};
 
 /// Somebody who waits for an outcome.
 type Reply = oneshot::Sender<Result<ReloadOutcome, Denied>>;
@@ -31,6 +39,14 @@ type Reply = oneshot::Sender<Result<ReloadOutcome, Denied>>;
 pub(super) struct Reloads {
     under_way: Option<Asked>,
     next: Option<Asked>,
+    again: Option<Again>,
+}
+
+impl Reloads {
+    /// When one is tried again by itself.
+    pub(super) fn again_at(&self) -> Option<Instant> {
+        self.again.as_ref().map(|again| again.due)
+    }
 }
 
 /// One reload with all who asked for it; the first of them counts as its actor.
@@ -38,54 +54,8 @@ struct Asked {
     trigger: ReloadTrigger,
     askers: Vec<Asker>,
     replies: Vec<Reply>,
-}
-
-/// A configuration that passed, with everything that it needs, connected.
-pub(super) struct Proposal<O: Outside> {
-    loaded: Loaded,
-    /// Sources that are new or reached in another way.
-    sources: Vec<(SourceName, Arc<O::Source>)>,
-    /// Another target.
-    target: Option<Arc<O::Target>>,
-}
-
-/// Loads and proves. `None`: it is the running one.
-async fn propose<O: Outside>(
-    outside: Arc<O>,
-    running: Arc<Config>,
-    hash: String,
-) -> Result<Option<Box<Proposal<O>>>, Vec<String>> {
-    let problems = |problems: Vec<config::Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let loaded = outside.load().await.map_err(problems)?;
-    if loaded.hash == hash {
-        return Ok(None);
-    }
-    let before = |name: &SourceName| running.sources.iter().find(|source| source.name == *name);
-    let changed: Vec<_> = loaded.config.sources.iter().filter(|new| before(&new.name) != Some(*new)).collect();
-    let sources: Vec<_> =
-        changed.iter().map(|config| (config.name.clone(), Arc::new(outside.source(config)))).collect();
-    let other_target = loaded.config.target.endpoint != running.target.endpoint;
-    let target = other_target.then(|| Arc::new(outside.target(&loaded.config.target)));
-
-    let elsewhere = changed.iter().map(|new| before(&new.name).is_none_or(|old| old.endpoint != new.endpoint));
-    let proofs = sources.iter().zip(elsewhere).filter(|(_, elsewhere)| *elsewhere).map(|((name, source), _)| {
-        let proof = proved(Side::Source, outside.prove_source(source));
-        async move { proof.await.map_err(|error| format!("source \"{name}\": {error}")) }
-    });
-    let (of_sources, of_target) = tokio::join!(join_all(proofs), async {
-        match &target {
-            Some(target) => proved(Side::Target, outside.prove_target(target)).await.map_err(|error| error.with_side()),
-            None => Ok(()),
-        }
-    });
-    let errors: Vec<_> = of_sources.into_iter().chain([of_target]).filter_map(Result::err).collect();
-    if errors.is_empty() { Ok(Some(Box::new(Proposal { loaded, sources, target }))) } else { Err(errors) }
-}
-
-async fn proved(side: Side, proof: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
-    timeout(PROOF, proof)
-        .await
-        .unwrap_or_else(|_| Err(Error::new(side, Class::Transient, format!("no answer within {} s", PROOF.as_secs()))))
+    /// How often it was refused already for a reason that passes.
+    attempt: u32,
 }
 
 /// The record in the log: one line, behind one for each error.
@@ -100,7 +70,14 @@ fn log(outcome: &ReloadOutcome) {
         tracing::error!(message_id = message::RELOAD_REFUSED, trigger, %actor, "configuration refused: {error}");
     }
     if !outcome.success {
-        tracing::warn!(trigger, %actor, config_generation = generation, hash, "the old configuration stays in effect");
+        let until = if outcome.retrying { "; tried again until the database answers" } else { "" };
+        tracing::warn!(
+            trigger,
+            %actor,
+            config_generation = generation,
+            hash,
+            "the old configuration stays in effect{until}"
+        );
         return;
     }
     let what = if outcome.changes.is_empty() { "read again; nothing has changed" } else { "reloaded" };
@@ -120,144 +97,105 @@ fn log(outcome: &ReloadOutcome) {
 impl<O: Outside> Supervisor<O> {
     pub(super) fn ask_reload(&mut self, trigger: ReloadTrigger, asker: Asker, reply: Reply) {
         if self.reloads.under_way.is_some() {
-            let none = || Asked { trigger, askers: Vec::new(), replies: Vec::new() };
+            let none = || Asked { trigger, askers: Vec::new(), replies: Vec::new(), attempt: 0 };
             let next = self.reloads.next.get_or_insert_with(none);
             next.askers.push(asker);
             next.replies.push(reply);
         } else {
-            self.begin_reload(Asked { trigger, askers: vec![asker], replies: vec![reply] });
+            self.begin_reload(Asked { trigger, askers: vec![asker], replies: vec![reply], attempt: 0 });
+        }
+    }
+
+    /// Tries a refused configuration again once its time has come.
+    pub(super) fn reload_again_in_time(&mut self) {
+        if self.reloads.under_way.is_none()
+            && let Some(again) = self.reloads.again.take_if(|again| again.due <= Instant::now())
+        {
+            self.begin_reload(again.asked);
         }
     }
 
     fn begin_reload(&mut self, asked: Asked) {
+        // Whatever was to be tried again: this reload reads the same files.
+        self.reloads.again = None;
+        if asked.attempt == 0 {
+            // Nobody listens without a service manager.
+            let _ = self.edges.send(ReloadEdge::Begin);
+        }
         self.reloads.under_way = Some(asked);
-        // Nobody listens without a service manager.
-        let _ = self.edges.send(ReloadEdge::Begin);
         let work = propose(self.outside.clone(), self.config.clone(), self.config_hash.clone());
-        self.spawn(work, |result| {
-            Done::Proposed(result.unwrap_or_else(|| Err(vec!["the reload panicked; see the log for where".to_owned()])))
-        });
+        self.spawn(work, |proposed| Done::Proposed(proposed.unwrap_or_else(Proposed::panicked)));
     }
 
-    pub(super) fn reload_ended(&mut self, result: Result<Option<Box<Proposal<O>>>, Vec<String>>) {
+    pub(super) fn reload_ended(&mut self, proposed: Proposed<O>) {
         // Without askers the daemon began to stop meanwhile.
-        let Some(Asked { trigger, askers, replies }) = self.reloads.under_way.take() else { return };
+        let Some(asked) = self.reloads.under_way.take() else { return };
+        let Proposed { companions, warnings, outcome } = proposed;
         let before = self.config_status.generation;
-        let (changes, errors) = match result {
-            Ok(proposal) => (proposal.map(|proposal| self.apply(*proposal)).unwrap_or_default(), Vec::new()),
-            Err(errors) => (Vec::new(), errors),
-        };
-        // A file that stays bad is saved again, or touched: to report it once is enough.
-        let known = trigger == ReloadTrigger::File && !errors.is_empty() && self.config_status.errors == errors;
-        self.config_status.last_reload_successful = errors.is_empty();
-        self.config_status.errors.clone_from(&errors);
-        let actor = askers.first().map_or_else(Actor::daemon, |asker| asker.actor.clone());
-        let outcome = self.outcome(trigger, actor, changes, errors);
-        if !known {
-            log(&outcome);
+        if let Some(companions) = companions.filter(|new| *new != self.provenance.companions) {
+            Arc::make_mut(&mut self.provenance).companions = companions;
         }
-        Arc::make_mut(&mut self.provenance).last_reload = Some(outcome.clone());
-        self.metrics.reloaded(trigger, &outcome);
-        let _ = self.edges.send(ReloadEdge::End);
-        askers.iter().for_each(|asker| self.note_reload(asker, &outcome, before));
-        for reply in replies {
-            self.answer(reply, Ok(outcome.clone()));
+        let (changes, refusal) = match outcome {
+            Ok(proposal) => (proposal.map(|proposal| self.apply(*proposal)).unwrap_or_default(), None),
+            Err(refusal) => (Vec::new(), Some(refusal)),
+        };
+        let passes = refusal.as_ref().is_some_and(|refusal| refusal.passes);
+        if passes {
+            self.reloads.again = Some(Again::behind(&asked, Instant::now()));
+        }
+        // An attempt by itself that meets a database still down is no news.
+        if !(passes && asked.attempt > 0) {
+            let outcome = self.outcome(&asked, changes, warnings, refusal);
+            self.report(asked, &outcome, before);
         }
         if let Some(asked) = self.reloads.next.take() {
             self.begin_reload(asked);
         }
     }
 
+    /// The one record, for everybody who wants to know.
+    fn report(&mut self, asked: Asked, outcome: &ReloadOutcome, generation_before: u64) {
+        let Asked { trigger, askers, replies, attempt } = asked;
+        // A file that stays bad is saved again, or touched: to report it once is enough.
+        let known = trigger == ReloadTrigger::File && !outcome.success && self.config_status.errors == outcome.errors;
+        self.config_status.last_reload_successful = outcome.success;
+        self.config_status.errors.clone_from(&outcome.errors);
+        if !known {
+            log(outcome);
+        }
+        Arc::make_mut(&mut self.provenance).last_reload = Some(outcome.clone());
+        self.metrics.reloaded(trigger, outcome);
+        if attempt == 0 {
+            let _ = self.edges.send(ReloadEdge::End);
+        }
+        askers.iter().for_each(|asker| self.note_reload(asker, outcome, generation_before));
+        for reply in replies {
+            self.answer(reply, Ok(outcome.clone()));
+        }
+    }
+
     fn outcome(
         &self,
-        trigger: ReloadTrigger,
-        actor: Actor,
+        asked: &Asked,
         changes: Vec<Change>,
-        errors: Vec<String>,
+        warnings: Vec<String>,
+        refusal: Option<Refusal>,
     ) -> ReloadOutcome {
+        let success = refusal.is_none();
+        let (errors, retrying) = refusal.map(|refusal| (refusal.errors, refusal.passes)).unwrap_or_default();
         ReloadOutcome {
-            success: errors.is_empty(),
-            trigger,
-            actor,
+            success,
+            trigger: asked.trigger,
+            actor: asked.askers.first().map_or_else(Actor::daemon, |asker| asker.actor.clone()),
             finished: self.outside.now(),
             generation: self.config_status.generation,
             hash: self.config_status.hash.clone(),
             changed: config::names(&changes, Effect::Hot),
             changes,
             restart_required: self.config_status.restart_required.clone(),
+            warnings,
             errors,
-        }
-    }
-
-    /// Swaps the configuration; answers what differs.
-    fn apply(&mut self, proposal: Proposal<O>) -> Vec<Change> {
-        let Proposal { loaded, sources, target } = proposal;
-        for warning in &loaded.warnings {
-            tracing::warn!("configuration: {warning}");
-        }
-        self.config_hash = loaded.hash;
-        self.config_status.hash = loaded.file_hash;
-        let provenance = Arc::make_mut(&mut self.provenance);
-        provenance.origins = loaded.origins;
-        provenance.companions = loaded.companions;
-        if loaded.config == *self.config {
-            return Vec::new();
-        }
-        let plan = self.plan();
-        let old = std::mem::replace(&mut self.config, Arc::new(loaded.config));
-        let new = self.config.clone();
-        self.config_status.generation += 1;
-        self.config_status.loaded = self.outside.now();
-        let mut pending = config::diff(&self.config_at_start, &new);
-        pending.retain(|change| change.effect == Effect::Restart);
-        self.config_status.restart_required = config::names(&pending, Effect::Restart);
-        Arc::make_mut(&mut self.provenance).pending = pending;
-
-        if new.log.level != old.log.level {
-            self.configured_log_level(&new.log.level);
-        }
-        if self.intent.drop_outdated_override(&new.schedule.plan) {
-            tracing::info!("the file has another schedule: the one set through the API is over");
-        }
-        self.plan_may_differ(&plan);
-        self.history.set_keep(new.history_keep);
-        self.textfile.due = Instant::now();
-        if let Some(target) = target {
-            self.link.replace(target, Instant::now());
-            self.residents.set(Vec::new());
-            self.lanes.iter_mut().for_each(|lane| lane.verified_since = None);
-        }
-        self.rearrange_lanes(&new, sources);
-        self.residents.tell(&new);
-        config::diff(&old, &new)
-    }
-
-    /// Lanes in the order of the configuration: kept, connected anew, new; behind them those that leave.
-    fn rearrange_lanes(&mut self, new: &Config, mut sources: Vec<(SourceName, Arc<O::Source>)>) {
-        let mut old = std::mem::take(&mut self.lanes);
-        for config in &new.sources {
-            let source = sources.iter().position(|(name, _)| *name == config.name).map(|at| sources.swap_remove(at).1);
-            let lane = old.iter().position(|lane| lane.config.name == config.name).map(|at| old.remove(at));
-            let lane = match (lane, source) {
-                (Some(lane), source) => {
-                    Lane { config: config.clone(), source: source.unwrap_or(lane.source), leaving: false, ..lane }
-                }
-                (None, Some(source)) => Lane::new(config.clone(), source, &self.timing()),
-                (None, None) => unreachable!("a source without a lane is new, so the proposal brought it"),
-            };
-            self.lanes.push(lane);
-        }
-        let staying = self.lanes.len();
-        self.lanes.append(&mut old);
-        for index in staying..self.lanes.len() {
-            let lane = &mut self.lanes[index];
-            lane.leaving = true;
-            if let Some(active) = &lane.active {
-                active.cancel.cancel();
-            }
-            let gone =
-                Error::new(Side::Run, Class::Cancelled, "cancelled: the source was taken out of the configuration");
-            self.withdraw(index, &gone);
+            retrying,
         }
     }
 }

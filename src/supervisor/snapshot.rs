@@ -35,7 +35,7 @@ pub struct Snapshot {
 pub struct Provenance {
     /// Where the value of each key comes from.
     pub origins: Origins,
-    /// The files beside the configuration file that it was made of.
+    /// The files that the latest reload, be it accepted or refused, or the start was made of.
     pub companions: Companions,
     /// Changes that wait for a restart; the old values count until then.
     pub pending: Vec<config::Change>,

@@ -30,6 +30,7 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -272,16 +273,32 @@ fn lock_file(endpoint: &Endpoint, before: Option<Held>) -> Result<Option<Held>, 
     }
     let mut path = endpoint.file().unwrap_or_default().into_os_string();
     path.push(".lock");
-    let failed = |error: std::io::Error| {
-        let path = path.display();
-        Error::new(Side::Target, Class::Config, format!("cannot lock {path}: {}", error.kind()))
-    };
+    let path = PathBuf::from(path);
+    let failed = |error: std::io::Error| Error::new(Side::Target, Class::Config, no_lock(&path, error.kind()));
     // Never the database itself: closing any handle of it would drop SQLite's own locks.
     let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(Held::File(file))),
         Err(error) if std::io::Error::from(error).kind() == ErrorKind::WouldBlock => Ok(None),
         Err(error) => Err(failed(error.into())),
+    }
+}
+
+/// Why there is no lock beside an SQLite file, and what to do about it.
+fn no_lock(path: &Path, kind: ErrorKind) -> String {
+    let folder = path.parent().unwrap_or(Path::new("/")).display();
+    match kind {
+        ErrorKind::NotFound => {
+            format!("the folder of the database file, {folder}, does not exist: create it, or correct target.url")
+        }
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            let (user, path) = (rustix::process::geteuid().as_raw(), path.display());
+            format!(
+                "user {user} may not write {path}, the lock beside the database file ({kind}): act as the user that \
+                 owns the database, or let this one write in {folder}"
+            )
+        }
+        _ => format!("the lock beside the database file, {}, cannot be used: {kind}", path.display()),
     }
 }
 
@@ -330,6 +347,27 @@ mod tests {
         assert!(holder.starts_with("daemon on host ") && holder.contains(", since 20"), "{holder}");
         first.release().await;
         assert_eq!(second.claim("once").await.unwrap(), Claim::Held);
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_cannot_be_had_says_what_is_wrong_and_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let (taken, gone) = (target(&folder), folder.path().display().to_string());
+        std::fs::create_dir(folder.path().join("rbac.db.lock")).unwrap();
+        let text = taken.claim("once").await.unwrap_err().to_string();
+        assert!(text.contains("rbac.db.lock, cannot be used: is a directory"), "{text}");
+        let missing = target(&folder);
+        drop(folder);
+        let error = missing.claim("once").await.unwrap_err();
+        assert_eq!(error.class, Class::Config);
+        let expected =
+            format!("the folder of the database file, {gone}, does not exist: create it, or correct target.url");
+        assert_eq!(error.to_string(), expected);
+        let text = no_lock(Path::new("/srv/rbac.db.lock"), ErrorKind::PermissionDenied);
+        assert!(
+            text.contains("may not write /srv/rbac.db.lock") && text.ends_with("let this one write in /srv"),
+            "{text}"
+        );
     }
 
     #[tokio::test]

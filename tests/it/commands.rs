@@ -94,6 +94,26 @@ async fn check_accepts_the_shipped_configuration_and_looks_at_the_databases() {
 }
 
 #[tokio::test]
+async fn once_says_what_keeps_it_from_the_target_and_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, database) = (folder.path().join("rbac-sync.toml"), folder.path().join("none/rbac.db"));
+    let (source, target) = (folder.path().join("archive.db"), database.display());
+    let text = format!(
+        "[[source]]\nname = \"main\"\nurl = \"sqlite://{}\"\ntime_zone = \"UTC\"\n[target]\nurl = \"sqlite://{target}\"\n",
+        source.display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let (code, said) = run(folder.path(), &["once", "--config", config.to_str().unwrap()]).await;
+    assert_eq!(code, 1, "{said}");
+    let none = folder.path().join("none");
+    let expected = format!(
+        "the folder of the database file, {}, does not exist: create it, or correct target.url",
+        none.display()
+    );
+    assert!(said.contains(&expected), "{said}");
+}
+
+#[tokio::test]
 async fn completions_are_printed_for_each_shell() {
     let folder = tempfile::tempdir().unwrap();
     for shell in ["bash", "zsh", "fish"] {

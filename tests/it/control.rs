@@ -213,3 +213,30 @@ async fn the_metrics_of_the_contract_are_there() {
     }
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn what_ends_by_itself_leaves_one_line_and_one_row_of_the_audit() {
+    let (_site, daemon, _http) = started(114, 10).await;
+    let paused = daemon.socket.ask("POST", "/sync/pause", Some("{\"for\": \"1s\"}")).await;
+    assert_eq!(paused.code, 200, "{paused:?}");
+    let leveled = daemon.socket.ask("PUT", "/log/level", Some("{\"level\": \"debug\", \"for\": \"1s\"}")).await;
+    assert_eq!(leveled.code, 200, "{leveled:?}");
+    let over = |status: &Value| status["paused"] == false && status["log_level"]["origin"] == "file";
+    daemon.status_with("both are over", over).await;
+    for action in ["resume", "log-level"] {
+        let log = daemon.log();
+        let of_daemon = log.lines().filter(|line| line.contains(&format!("{action} by daemon: ok, its time is over")));
+        assert_eq!(of_daemon.count(), 1, "{log}");
+        assert!(!log.contains("over by itself"), "{log}");
+    }
+    let all = daemon.get("/sync/audit").await.json();
+    let mut pages = Vec::new();
+    let mut next = Some("/sync/audit?limit=1".to_owned());
+    while let Some(target) = next {
+        let page = daemon.get(&target).await.json();
+        pages.extend(page["changes"].as_array().unwrap().clone());
+        next = page["next"].as_str().map(str::to_owned);
+    }
+    assert_eq!((pages.len(), Value::from(pages)), (4, all["changes"].clone()), "{all}");
+    daemon.stop().await;
+}

@@ -3,14 +3,14 @@
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::cluster::{READER, WRITER};
+use crate::harness::cluster::{READER, WRITER, free_port};
 use crate::harness::daemon::{CAP, Daemon};
 use crate::harness::generate;
 use crate::harness::mutate::Change;
 use crate::harness::random;
 use crate::harness::shape::Shape;
 use crate::harness::site::{Site, program};
-use crate::harness::wait::eventually;
+use crate::harness::wait::{check, eventually};
 
 async fn started(seed: u64) -> (Site, Daemon) {
     let mut site = Site::new(Shape::release("5.35.0"), random::seed(seed)).await;
@@ -74,6 +74,8 @@ async fn a_broken_file_keeps_the_old_configuration_and_says_so_until_it_is_good_
         assert!(!status["config"]["errors"].as_array().unwrap().is_empty(), "{status}");
         assert_eq!(daemon.metric("rbac_sync_config_last_reload_successful").await, Some(0.0));
         assert_eq!(daemon.get("/health/live").await.code, 200);
+        let health = daemon.get("/health").await;
+        assert_eq!((health.code, &health.json()["configuration"]["ok"]), (503, &false.into()), "{health:?}");
         Change::NewStudy.apply(&mut site.archive).await;
         daemon.run("{}").await;
         site.assert_in_step("a run with the old configuration").await;
@@ -82,6 +84,8 @@ async fn a_broken_file_keeps_the_old_configuration_and_says_so_until_it_is_good_
         let status = daemon.status_with("good again", accepted).await;
         assert_eq!(status["config"]["errors"].as_array().map(Vec::len), Some(0), "{status}");
         assert_eq!(daemon.metric("rbac_sync_config_last_reload_successful").await, Some(1.0));
+        let health = daemon.get("/health").await;
+        assert_eq!((health.code, &health.json()["configuration"]["ok"]), (200, &true.into()), "{health:?}");
     }
     daemon.stop().await;
 }
@@ -89,18 +93,22 @@ async fn a_broken_file_keeps_the_old_configuration_and_says_so_until_it_is_good_
 #[tokio::test]
 async fn a_broken_file_is_reported_once() {
     let (site, daemon) = started(103).await;
+    let failures = "rbac_sync_config_reloads_total{result=\"failure\",trigger=\"file\"}";
+    let refusals = |daemon: &Daemon| daemon.log().matches("configuration refused").count();
     rename_over(&site, "[[[");
-    daemon.status_with("the refusal", refused).await;
-    let failures = async || {
-        let text = daemon.get("/metrics").await.body;
-        let lines = text.lines().filter(|line| line.starts_with("rbac_sync_config_reloads_total{"));
-        let failed = lines.filter(|line| line.contains("trigger=\"file\"") && !line.contains("result=\"success\""));
-        failed.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>()
-    };
-    let before = failures().await;
-    assert!(before >= 1.0);
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-    assert_eq!(failures().await.to_bits(), before.to_bits(), "reported again without a change");
+    let status = daemon.status_with("the refusal", refused).await;
+    let errors = status["config"]["errors"].as_array().unwrap().len();
+    assert_eq!((daemon.metric(failures).await, refusals(&daemon)), (Some(1.0), errors));
+    // The same text again is no change, and another text with the same error no news.
+    for text in ["[[[", "[[[", "[[[\n# still wrong\n"] {
+        rename_over(&site, text);
+    }
+    eventually("the last text was read", CAP, async || {
+        let counted = daemon.metric(failures).await;
+        check(counted == Some(2.0), format!("{counted:?}"))
+    })
+    .await;
+    assert_eq!(refusals(&daemon), errors, "{}", daemon.log());
     daemon.stop().await;
 }
 
@@ -270,15 +278,22 @@ async fn one_record_says_what_a_reload_did_to_everybody_who_asks() {
     assert_eq!(daemon.metric("rbac_sync_config_generation").await, Some(2.0));
     let hash = shown["hash"].as_str().unwrap();
     assert_eq!(daemon.metric(&format!("rbac_sync_config_info{{hash=\"{hash}\"}}")).await, Some(1.0));
-    assert!(daemon.log().contains("schedule.interval: 1h -> 25m"), "{}", daemon.log());
+    let log = daemon.log();
+    let records: Vec<_> = log.lines().filter(|line| line.contains("configuration reloaded")).collect();
+    assert_eq!(records.len(), 1, "{log}");
+    for part in [
+        "trigger=\"file\"",
+        "config_generation=2",
+        &format!("hash=\"{hash}\""),
+        "changed=\"schedule.interval: 1h -> 25m\"",
+        "waits_for_restart=\"socket.mode: 0660 -> 0600\"",
+    ] {
+        assert!(records[0].contains(part), "{part}: {log}");
+    }
+    let counted = "rbac_sync_config_reloads_total{result=\"success\",trigger=\"file\"}";
+    assert_eq!(daemon.metric(counted).await, Some(1.0));
 
-    let client = async || {
-        let mut command = program(site.folder.path());
-        let output = command.arg("reload").arg("--socket").arg(site.socket()).output().await.unwrap();
-        let text = [output.stdout, output.stderr].concat();
-        (output.status.code(), String::from_utf8_lossy(&text).into_owned())
-    };
-    let (code, words) = client().await;
+    let (code, words, _) = reload(&site).await;
     assert_eq!(code, Some(0), "{words}");
     let expected = format!(
         "generation 2 is in effect (file {hash})\nnothing has changed\n\
@@ -286,8 +301,111 @@ async fn one_record_says_what_a_reload_did_to_everybody_who_asks() {
     );
     assert_eq!(words, expected);
     std::fs::write(site.config(), text.replace("[socket]", "[sockets]")).unwrap();
-    let (code, words) = client().await;
+    let (code, _, words) = reload(&site).await;
     assert_eq!(code, Some(78), "{words}");
     assert!(words.contains("did you mean `socket`?") && words.contains("generation 2 stays in effect"), "{words}");
     daemon.stop().await;
+}
+
+/// The exit code of `rbac-sync reload`, its output, and what it said beside that.
+async fn reload(site: &Site) -> (Option<i32>, String, String) {
+    let output = program(site.folder.path()).arg("reload").arg("--socket").arg(site.socket()).output().await.unwrap();
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[tokio::test]
+async fn a_file_that_a_refused_configuration_names_heals_it_by_appearing() {
+    let (mut site, daemon) = started(110).await;
+    site.settings.interval = "35m";
+    let old = site.folder.path().join("source.password");
+    let new = site.folder.path().join("secrets/new.password");
+    let text = site.toml().replace(&old.display().to_string(), &new.display().to_string());
+    assert!(text.contains("new.password"), "{text}");
+    rename_over(&site, &text);
+    let status = daemon.status_with("the refusal", refused).await;
+    assert!(status["config"]["errors"][0].as_str().unwrap().ends_with("there is no such file"), "{status}");
+    assert_eq!(daemon.get("/config").await.json()["last_reload"]["retrying"], false, "it waits for the file");
+
+    std::fs::create_dir(new.parent().unwrap()).unwrap();
+    let store = || {
+        // At once, so that nobody reads half of it.
+        std::fs::copy(&old, new.with_extension("part")).unwrap();
+        std::fs::rename(new.with_extension("part"), &new).unwrap();
+    };
+    store();
+    let status = daemon.status_with("the file is there", accepted).await;
+    assert_eq!((&status["interval_sec"], &status["config"]["generation"]), (&2100.into(), &2.into()), "{status}");
+    // Also where a configuration that was accepted names it.
+    std::fs::remove_file(&new).unwrap();
+    daemon.status_with("the file is gone", refused).await;
+    store();
+    daemon.status_with("the file is back", accepted).await;
+    assert_eq!(daemon.log().matches("configuration refused").count(), 2, "each refusal once: {}", daemon.log());
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_down_is_waited_for_without_another_touch_of_the_file() {
+    let (mut site, daemon) = started(111).await;
+    let port = free_port();
+    let real = site.source_url.split(['@', '/']).nth(3).unwrap().to_owned();
+    site.source_url = site.source_url.replace(&real, &format!("127.0.0.1:{port}"));
+    rename_over(&site, &site.toml());
+    daemon.status_with("the refusal", refused).await;
+    let (code, _, words) = reload(&site).await;
+    assert_eq!(code, Some(78), "{words}");
+    assert!(words.contains("generation 1 stays in effect; the daemon tries again by itself"), "{words}");
+
+    // The database comes up: a door to the one that runs.
+    let door = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    let opened = tokio::spawn(async move {
+        loop {
+            let (mut outside, _) = door.accept().await.unwrap();
+            let mut inside = tokio::net::TcpStream::connect(&real).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut outside, &mut inside).await });
+        }
+    });
+    let longer_than_the_first_wait = CAP * 2;
+    let record = eventually("the reload succeeds by itself", longer_than_the_first_wait, async || {
+        let record = daemon.get("/config").await.json()["last_reload"].clone();
+        check(record["success"] == true, record.to_string()).map(|()| record)
+    })
+    .await;
+    assert_eq!((&record["trigger"], &record["generation"]), (&"socket".into(), &2.into()), "{record}");
+    let log = daemon.log();
+    assert_eq!(log.matches("tried again until the database answers").count(), 2, "one for each request: {log}");
+    assert_eq!(log.matches("configuration reloaded").count(), 1, "{log}");
+    Change::NewStudy.apply(&mut site.archive).await;
+    daemon.run("{}").await;
+    site.assert_in_step("a run through the door").await;
+    daemon.stop().await;
+    opened.abort();
+}
+
+#[tokio::test]
+async fn what_the_next_start_would_miss_is_said_by_check_and_by_the_reload() {
+    let (site, daemon) = started(112).await;
+    let folder = site.folder.path().join("none");
+    let socket = format!("path = \"{}\"", site.socket().display());
+    let text = site.toml().replace(&socket, &format!("path = \"{}/control.sock\"", folder.display()));
+    // Beside it, so that what check says is not what the watch has done already.
+    let candidate = site.folder.path().join("candidate.toml");
+    std::fs::write(&candidate, &text).unwrap();
+    let output = program(site.folder.path()).args(["check", "--config"]).arg(&candidate).output().await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let missing = format!("the folder {} does not exist: create it before the next start", folder.display());
+    assert_eq!(output.status.code(), Some(0), "a start may find it: {said}");
+    assert!(said.contains("warning: ") && said.contains(&missing), "{said}");
+
+    std::fs::write(site.config(), &text).unwrap();
+    let (code, _, words) = reload(&site).await;
+    assert_eq!(code, Some(0), "{words}");
+    assert!(words.contains("warning: ") && words.contains(&missing), "{words}");
+    let record = daemon.get("/config").await.json()["last_reload"].clone();
+    assert!(record["warnings"].to_string().contains(&missing), "{record}");
+    assert!(daemon.log().contains(&missing), "{}", daemon.log());
+    daemon.stop().await;
+    let output = program(site.folder.path()).args(["daemon", "--config"]).arg(site.config()).output().await.unwrap();
+    assert_eq!(output.status.code(), Some(1), "as foreseen: {}", String::from_utf8_lossy(&output.stderr));
 }

@@ -10,8 +10,8 @@ use tokio::time::timeout;
 use super::contract::{DOCUMENT, validator};
 use super::server::{CAP, Server, read_all};
 use crate::api::serve::Limits;
-use crate::api::testing::{at, config, id, record, reloaded};
-use crate::history::Actor;
+use crate::api::testing::{at, config, id, record, reloaded, snapshot};
+use crate::history::{Actor, Change, Via};
 use crate::schedule::Pause;
 use crate::supervisor::{Event, GapReason, Happened, Origin, Progress, ReloadTrigger, Schedule, Speeds};
 
@@ -179,6 +179,46 @@ async fn the_history_comes_in_pages() {
 }
 
 #[tokio::test]
+async fn the_audit_comes_in_pages_like_the_history() {
+    let server = Server::start().await;
+    let change = |number| Change {
+        change_id: id(number),
+        ..Change::new(at(0), Actor::named("uid 7"), Via::Socket, "pause", serde_json::Map::new())
+    };
+    server.supervisor.change(|snapshot| {
+        snapshot.changes = std::sync::Arc::new((1..=5).rev().map(|number| change(number).into()).collect());
+    });
+    let (mut path, mut seen) = ("/sync/audit?limit=2".to_owned(), Vec::new());
+    loop {
+        let page = server.get(&path).await.json();
+        seen.extend(page["changes"].as_array().expect("changes").iter().map(|change| change["change_id"].clone()));
+        match page.get("next") {
+            Some(next) => path = next.as_str().expect("a path").to_owned(),
+            None => break,
+        }
+    }
+    assert_eq!(seen, [5, 4, 3, 2, 1].map(|number| json!(id(number))));
+    assert_eq!(server.get("/sync/audit?before=yesterday").await.problem(), (400, "malformed".into()));
+    server.end().await;
+}
+
+#[tokio::test]
+async fn what_could_be_read_in_two_ways_is_refused() {
+    let server = Server::start().await;
+    let json = "Content-Type: application/json\r\n";
+    for (headers, body) in [
+        (json.to_owned(), "{\"interval_sec\":5,\"interval_sec\":3600}"),
+        (format!("{json}Content-Type: text/plain\r\n"), "{\"interval_sec\":5}"),
+    ] {
+        let reply = server.send("PUT /sync/schedule", &headers, body).await;
+        assert_eq!(reply.problem(), (400, "malformed".into()), "{body}");
+    }
+    let reply = server.send("PUT /sync/schedule", json, "{\"interval_sec\":5}").await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    server.end().await;
+}
+
+#[tokio::test]
 async fn a_key_that_is_none_starts_no_run() {
     let server = Server::start().await;
     for key in ["", "a b", "\"", "\"a", "a\r\nIdempotency-Key: a"] {
@@ -205,8 +245,13 @@ fn all_events() -> Vec<Event> {
         Event::Paused(pause),
         Event::Resumed,
         Event::ScheduleChanged(Schedule::new(&config().schedule.plan, Origin::Api)),
+        Event::LogLevelChanged(snapshot().status.log_level),
         Event::Reloaded(accepted),
         Event::ReloadRefused(refused),
+        Event::SourceLost { source: "main".into(), error: Some("connection refused".into()) },
+        Event::SourceBack { source: "main".into() },
+        Event::TargetLost { error: None },
+        Event::TargetBack,
         Event::Standby { served_by: "rbac-b, process 7".into() },
         Event::Serving,
         Event::Stopping,

@@ -82,7 +82,9 @@ fn the_manual_says_of_each_key_what_this_table_says() {
 #[test]
 fn the_defaults_are_those_that_count() {
     let text = "[[source]]\nname='a'\nurl='sqlite:a'\n[target]\nurl='sqlite:b'\n[http]\nlisten='[::1]:1'\n";
-    let loaded = crate::config::load::understand(text.as_bytes(), "f".as_ref(), &Default::default()).unwrap();
+    let loaded =
+        crate::config::load::understand(text.as_bytes(), "f".as_ref(), &Default::default(), Default::default())
+            .unwrap();
     let states = crate::config::key_states(&loaded.config, &loaded.origins, &[]);
     for state in states.iter().filter(|state| state.origin == crate::config::Origin::Default) {
         let value = match &state.value {

@@ -182,7 +182,7 @@ async fn the_poll_alone_finds_a_change() {
     let (_keep, hints) = mpsc::channel(1);
     let (deaf, _) = mpsc::channel(1);
     let (mut sight, mut seen) = (Sight::new(&path, deaf), Seen::new());
-    sight.look(&InEffect::default(), false, &mut seen);
+    sight.look(&Companions::default(), false, &mut seen);
     let mut receiver = start(sight, seen, hints, Pace { poll: Duration::from_millis(50), ..PACE });
     for content in ["first", "second"] {
         fs::write(&path, content).unwrap();
@@ -245,16 +245,14 @@ async fn ends_when_the_receiver_is_dropped() {
     let path = plain(folder.path());
     let (changed, receiver) = mpsc::channel(1);
     let (hint, hints) = mpsc::channel(1);
-    let (_companions, wanted) = watch::channel(InEffect::default());
+    let (_companions, wanted) = watch::channel(Companions::default());
     let task = tokio::spawn(follow(Sight::new(&path, hint), Seen::new(), hints, wanted, changed, EVENTS_ONLY));
     drop(receiver);
     timeout(CAP, task).await.expect("the task ends").unwrap();
 }
 
 fn companions(files: &[(&Path, &str)]) -> Companions {
-    let mut companions = Companions::default();
-    files.iter().for_each(|(path, content)| companions.add(path, content.as_bytes()));
-    companions
+    Companions::of(&files.iter().map(|(path, content)| (*path, Some(*content))).collect::<Vec<_>>())
 }
 
 #[tokio::test]
@@ -266,13 +264,13 @@ async fn files_beside_it_are_watched_while_the_configuration_names_them() {
     let (path, secret) = (plain(&etc), secrets.join("password"));
     fs::write(&secret, "first").unwrap();
     let mut receiver = watch_at(&path, EVENTS_ONLY);
-    receiver.beside(&companions(&[(&secret, "first")]), false);
+    receiver.beside(&companions(&[(&secret, "first")]));
     stays_silent(&mut receiver).await;
     for content in ["second", "third"] {
         rename_over(&secret, content);
         changes(&mut receiver).await;
     }
-    receiver.beside(&Companions::default(), false);
+    receiver.beside(&Companions::default());
     stays_silent(&mut receiver).await;
     rename_over(&secret, "fourth");
     stays_silent(&mut receiver).await;
@@ -286,7 +284,7 @@ async fn a_file_beside_it_that_changed_before_it_was_watched_counts_as_changed()
     let (path, secret) = (plain(folder.path()), folder.path().join("password"));
     fs::write(&secret, "rotated").unwrap();
     let mut receiver = watch_at(&path, EVENTS_ONLY);
-    receiver.beside(&companions(&[(&secret, "as loaded")]), false);
+    receiver.beside(&companions(&[(&secret, "as loaded")]));
     changes(&mut receiver).await;
 }
 
@@ -296,7 +294,7 @@ async fn a_folder_that_cannot_be_watched_leaves_the_others() {
     let path = plain(folder.path());
     let mut receiver = watch_at(&path, EVENTS_ONLY);
     // inotify has no watches for what is not a folder of a real file system's tree.
-    receiver.beside(&companions(&[(Path::new("/proc/self/fd/none/password"), "")]), false);
+    receiver.beside(&companions(&[(Path::new("/proc/self/fd/none/password"), "")]));
     while timeout(SILENCE, receiver.changed()).await.is_ok() {}
     for content in ["first", "second"] {
         rename_over(&path, content);
@@ -311,16 +309,27 @@ async fn a_file_that_changed_and_changed_back_around_a_reload_is_read_again() {
     let path = plain(folder.path());
     let good = fs::read_to_string(&path).unwrap();
     let mut receiver = watch_at(&path, EVENTS_ONLY);
-    receiver.beside(&companions(&[(&path, &good)]), false);
+    receiver.beside(&companions(&[(&path, &good)]));
     stays_silent(&mut receiver).await;
 
-    receiver.beside(&companions(&[(&path, &good)]), true);
+    receiver.beside(&companions(&[(&path, "read, and replaced since")]));
     changes(&mut receiver).await;
-    receiver.beside(&companions(&[(&path, &good)]), false);
+    receiver.beside(&companions(&[(&path, &good)]));
     stays_silent(&mut receiver).await;
+}
 
-    receiver.beside(&companions(&[(&path, "accepted, and replaced since")]), false);
-    changes(&mut receiver).await;
+#[tokio::test]
+async fn what_a_reload_has_read_already_is_no_change() {
+    let folder = TempDir::new().unwrap();
+    let path = plain(folder.path());
+    // Deaf until it is told of the reload, so that it sees the change no earlier.
+    let (_keep, hints) = mpsc::channel(1);
+    let (deaf, _) = mpsc::channel(1);
+    let (mut sight, mut seen) = (Sight::new(&path, deaf), Seen::new());
+    sight.look(&Companions::default(), false, &mut seen);
+    let mut receiver = start(sight, seen, hints, EVENTS_ONLY);
+    rename_over(&path, "first");
+    receiver.beside(&companions(&[(&path, "first")]));
     stays_silent(&mut receiver).await;
 }
 
@@ -330,11 +339,24 @@ async fn a_file_that_stays_bad_is_read_once() {
     let path = plain(folder.path());
     let good = fs::read_to_string(&path).unwrap();
     let mut receiver = watch_at(&path, EVENTS_ONLY);
-    receiver.beside(&companions(&[(&path, &good)]), false);
+    receiver.beside(&companions(&[(&path, &good)]));
     rename_over(&path, "bad");
     changes(&mut receiver).await;
-    receiver.beside(&companions(&[(&path, &good)]), true);
+    receiver.beside(&companions(&[(&path, "bad")]));
     stays_silent(&mut receiver).await;
     rename_over(&path, &good);
+    changes(&mut receiver).await;
+}
+
+#[tokio::test]
+async fn a_missing_file_that_a_refused_configuration_names_is_waited_for() {
+    let folder = TempDir::new().unwrap();
+    let (path, secret) = (plain(folder.path()), folder.path().join("secrets/password"));
+    let text = fs::read_to_string(&path).unwrap();
+    let mut receiver = watch_at(&path, EVENTS_ONLY);
+    receiver.beside(&Companions::of(&[(&path, Some(&text)), (&secret, None)]));
+    stays_silent(&mut receiver).await;
+    fs::create_dir(folder.path().join("secrets")).unwrap();
+    fs::write(&secret, "here now").unwrap();
     changes(&mut receiver).await;
 }

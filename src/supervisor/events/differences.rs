@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::Event;
 use crate::history::{RunRecord, RunState};
-use crate::supervisor::{ReloadTrigger, Snapshot};
+use crate::supervisor::{Reachability, ReloadTrigger, Snapshot, SourceStatus, Status};
 
 /// What happened between `old` and `new`, in the order in which it is best told: what operators changed,
-/// runs that ended, runs that began, and the end of the daemon.
+/// databases that are lost or back, runs that ended, runs that began, and the end of the daemon.
 pub(super) fn between(old: &Snapshot, new: &Snapshot) -> Vec<Event> {
     let mut events = Vec::new();
     let (before, now) = (&old.status, &new.status);
@@ -25,13 +25,52 @@ pub(super) fn between(old: &Snapshot, new: &Snapshot) -> Vec<Event> {
     if before.pause != now.pause {
         events.push(now.pause.clone().map_or(Event::Resumed, Event::Paused));
     }
+    if before.log_level != now.log_level {
+        events.push(Event::LogLevelChanged(now.log_level.clone()));
+    }
     events.extend(reloaded(old, new));
+    events.extend(databases(before, now));
     events.extend(ended(old, new).map(Event::RunFinished));
     events.extend(begun(old, new).map(Event::RunStarted));
     if !before.stopping && now.stopping {
         events.push(Event::Stopping);
     }
     events
+}
+
+/// Databases that do not answer any more, and those that do again.
+fn databases(before: &Status, now: &Status) -> Vec<Event> {
+    let mut events = Vec::new();
+    for SourceStatus { name: source, reachability, .. } in &now.sources {
+        let old = before.sources.iter().find(|old| old.name == *source);
+        match change(old.map(|old| &old.reachability), reachability) {
+            Some(Change::Lost) => {
+                events.push(Event::SourceLost { source: source.clone(), error: reachability.error.clone() });
+            }
+            Some(Change::Back) => events.push(Event::SourceBack { source: source.clone() }),
+            None => {}
+        }
+    }
+    events.extend(change(Some(&before.target), &now.target).map(|change| match change {
+        Change::Lost => Event::TargetLost { error: now.target.error.clone() },
+        Change::Back => Event::TargetBack,
+    }));
+    events
+}
+
+enum Change {
+    Lost,
+    Back,
+}
+
+/// One that answers when it is asked for the first time is no news.
+fn change(old: Option<&Reachability>, new: &Reachability) -> Option<Change> {
+    let was_lost = old.is_some_and(|old| old.reachable == Some(false));
+    match new.reachable {
+        Some(false) if !was_lost => Some(Change::Lost),
+        Some(true) if was_lost => Some(Change::Back),
+        _ => None,
+    }
 }
 
 /// The outcome of a reload. A file that stays bad is read again whenever it is touched: that is told once.
@@ -66,7 +105,7 @@ mod tests {
     use super::*;
     use crate::api::testing::{at, record, snapshot};
     use crate::schedule::{Pause, Plan};
-    use crate::supervisor::{Origin, Schedule};
+    use crate::supervisor::{LogLevel, Origin, Schedule};
 
     fn names(old: &Snapshot, new: &Snapshot) -> Vec<&'static str> {
         between(old, new).iter().map(Event::name).collect()
@@ -113,6 +152,40 @@ mod tests {
         let schedule = new.status.schedule.clone();
         assert_eq!(between(&snapshot(), &new), [Event::ScheduleChanged(schedule), Event::Paused(pause)]);
         assert_eq!(names(&new, &snapshot()), ["schedule.changed", "resumed"]);
+    }
+
+    #[test]
+    fn a_database_is_told_when_it_is_lost_and_when_it_is_back_and_not_when_it_is_first_asked() {
+        let with = |source, target| {
+            let mut snapshot = snapshot();
+            let database = |reachable: Option<bool>| Reachability {
+                reachable,
+                error: (reachable == Some(false)).then(|| "connection refused".to_owned()),
+                since: None,
+            };
+            snapshot.status.sources[0].reachability = database(source);
+            snapshot.status.target = database(target);
+            snapshot
+        };
+        let (unknown, up, down) = (with(None, None), with(Some(true), Some(true)), with(Some(false), Some(false)));
+        assert_eq!(names(&unknown, &up), [""; 0]);
+        assert_eq!(names(&unknown, &down), ["source.lost", "target.lost"]);
+        let error = Some("connection refused".to_owned());
+        let lost = [Event::SourceLost { source: "main".into(), error: error.clone() }, Event::TargetLost { error }];
+        assert_eq!(between(&up, &down), lost);
+        assert_eq!(between(&down, &up), [Event::SourceBack { source: "main".into() }, Event::TargetBack]);
+        let mut worse = down.clone();
+        worse.status.target.error = Some("no route to host".to_owned());
+        assert_eq!(names(&down, &worse), [""; 0], "told once");
+        assert_eq!(names(&down, &unknown), [""; 0], "another database, which nobody has asked yet");
+    }
+
+    #[test]
+    fn another_log_level_is_told_whoever_set_it() {
+        let mut new = snapshot();
+        new.status.log_level = LogLevel { level: "debug".into(), origin: Origin::Api, until: Some(at(9)) };
+        assert_eq!(between(&snapshot(), &new), [Event::LogLevelChanged(new.status.log_level.clone())]);
+        assert_eq!(names(&new, &snapshot()), ["log_level.changed"], "its time is over");
     }
 
     #[test]

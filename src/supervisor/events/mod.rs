@@ -22,7 +22,7 @@ pub use log::{EventId, Follower};
 pub(crate) use log::{Log, NOWHERE};
 pub use speed::{Progress, Speed, Speeds};
 
-use super::{ReloadOutcome, Schedule, Snapshot};
+use super::{LogLevel, ReloadOutcome, Schedule, Snapshot};
 use crate::history::{RunRecord, RunState};
 use crate::schedule::Pause;
 use speed::Meter;
@@ -61,12 +61,38 @@ pub enum Event {
     /// The time between scheduled runs is another one.
     #[serde(rename = "schedule.changed")]
     ScheduleChanged(Schedule),
+    /// What is logged is another thing: somebody set it, its time is over, or the file has another one.
+    #[serde(rename = "log_level.changed")]
+    LogLevelChanged(LogLevel),
     /// The configuration was read again and is in effect.
     #[serde(rename = "reloaded")]
     Reloaded(ReloadOutcome),
     /// The configuration was read again and refused; the one before it stays.
     #[serde(rename = "reload.refused")]
     ReloadRefused(ReloadOutcome),
+    /// The database of a source does not answer any more, or did not when it was first asked.
+    #[serde(rename = "source.lost")]
+    SourceLost {
+        /// The source.
+        source: String,
+        /// What it said.
+        error: Option<String>,
+    },
+    /// It answers again.
+    #[serde(rename = "source.back")]
+    SourceBack {
+        /// The source.
+        source: String,
+    },
+    /// The database of the target does not answer any more, or did not when it was first asked.
+    #[serde(rename = "target.lost")]
+    TargetLost {
+        /// What it said.
+        error: Option<String>,
+    },
+    /// It answers again.
+    #[serde(rename = "target.back")]
+    TargetBack,
     /// Another daemon serves the target.
     #[serde(rename = "standby")]
     Standby {
@@ -98,8 +124,13 @@ impl Event {
             Self::Paused(_) => "paused",
             Self::Resumed => "resumed",
             Self::ScheduleChanged(_) => "schedule.changed",
+            Self::LogLevelChanged(_) => "log_level.changed",
             Self::Reloaded(_) => "reloaded",
             Self::ReloadRefused(_) => "reload.refused",
+            Self::SourceLost { .. } => "source.lost",
+            Self::SourceBack { .. } => "source.back",
+            Self::TargetLost { .. } => "target.lost",
+            Self::TargetBack => "target.back",
             Self::Standby { .. } => "standby",
             Self::Serving => "serving",
             Self::Stopping => "stopping",

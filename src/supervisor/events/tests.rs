@@ -7,10 +7,10 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::api::testing::{at, record, reloaded};
-use crate::engine::Mode;
+use crate::engine::{Class, Mode, Side};
 use crate::history::Trigger;
 use crate::supervisor::tests::{Fake, Plan, config, set, started};
-use crate::supervisor::{Origin, PauseRequest, ReloadTrigger, RunRequest};
+use crate::supervisor::{LogRequest, Origin, PauseRequest, ReloadTrigger, RunRequest};
 
 /// The next events until one has this name.
 async fn until(follower: &mut Follower, name: &str) -> Vec<Event> {
@@ -73,6 +73,27 @@ async fn changes_by_operators_and_the_end_are_told() {
     assert_eq!(follower.next().await, None, "the stream ends with the supervisor");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_source_that_fails_is_told_as_lost_once_and_as_back_with_the_next_success() {
+    let fake = Fake::new();
+    fake.plan([Plan::Fail(Side::Source, Class::Transient), Plan::Fail(Side::Source, Class::Transient)]);
+    let test = started(&fake, config());
+    let mut follower = test.handle.follow(None);
+    let mut runs = Vec::new();
+    for _ in 0..3 {
+        runs.push(until(&mut follower, "run.finished").await);
+    }
+    let lost = Event::SourceLost { source: "main".into(), error: Some("as planned".into()) };
+    assert_eq!(names(&runs[0]), ["run.started", "source.lost", "run.finished"]);
+    assert_eq!(runs[0][1], lost);
+    assert_eq!(names(&runs[1]), ["run.started", "run.finished"], "told once");
+    assert_eq!(names(&runs[2]), ["run.started", "source.back", "run.finished"]);
+    let request = LogRequest { level: "debug".into(), duration: Duration::from_secs(60) };
+    test.handle.set_log_level(Some(request)).await.unwrap();
+    let told = until(&mut follower, "log_level.changed").await;
+    assert_eq!(told.last(), Some(&Event::LogLevelChanged(test.handle.snapshot().status.log_level.clone())));
+}
+
 fn every_event() -> Vec<Event> {
     let outcome = reloaded(ReloadTrigger::File, true, Vec::new());
     let reload = outcome;
@@ -93,6 +114,11 @@ fn every_event() -> Vec<Event> {
         Event::ScheduleChanged(Schedule::new(&crate::schedule::Plan::Interval(Duration::from_secs(30)), Origin::Api)),
         Event::Reloaded(reload.clone()),
         Event::ReloadRefused(reload),
+        Event::LogLevelChanged(LogLevel { level: "debug".into(), origin: Origin::Api, until: Some(at(9)) }),
+        Event::SourceLost { source: "main".into(), error: Some("connection refused".into()) },
+        Event::SourceBack { source: "main".into() },
+        Event::TargetLost { error: Some("connection refused".into()) },
+        Event::TargetBack,
         Event::Standby { served_by: "rbac-b".into() },
         Event::Serving,
         Event::Stopping,

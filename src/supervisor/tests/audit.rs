@@ -29,3 +29,19 @@ async fn every_change_beside_runs_is_noted_with_its_actor_and_nothing_else_is() 
     let shown = supervisor.handle.snapshot().changes.clone();
     assert_eq!(shown.iter().map(|change| change.change_id).max(), noted.iter().map(|change| change.change_id).max());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_ends_by_itself_is_noted_as_the_work_of_the_daemon() {
+    let fake = Fake::new();
+    let supervisor = started(&fake, config());
+    let ops = supervisor.handle.by(Actor::uid(1000), Via::Socket);
+    ops.pause(PauseRequest { reason: None, duration: Some(SECOND * 60) }).await.unwrap();
+    ops.set_log_level(Some(LogRequest { level: "debug".into(), duration: SECOND * 120 })).await.unwrap();
+    fake.until(|state| state.noted.len() == 4).await;
+    let noted = fake.see(|state| state.noted.clone());
+    let words = |change: &Change| format!("{} {} {}", change.actor, change.via, change.action);
+    assert_eq!(noted[2..].iter().map(words).collect::<Vec<_>>(), ["daemon daemon resume", "daemon daemon log-level"]);
+    for change in &noted[2..] {
+        assert_eq!(serde_json::Value::Object(change.detail.clone()), serde_json::json!({"expired": true}));
+    }
+}

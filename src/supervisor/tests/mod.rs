@@ -20,8 +20,8 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::config::{
-    Deletes, Dialect, Endpoint, LogConfig, LogFormat, MaxDeletes, Problem, ScheduleConfig, SocketConfig, SourceConfig,
-    TargetConfig,
+    Companions, Deletes, Dialect, Endpoint, LogConfig, LogFormat, MaxDeletes, Problem, Refused, ScheduleConfig,
+    SocketConfig, SourceConfig, TargetConfig,
 };
 use crate::engine::{Class, Counts, Levels, Mode, Settings, Side};
 use crate::history::{Actor, Change, Trigger, Via};
@@ -96,14 +96,15 @@ fn file(hash: &str, config: Config) -> Loaded {
         hash: hash.to_owned(),
         file_hash: hash.to_owned(),
         origins: crate::config::Origins::default(),
-        companions: crate::config::Companions::default(),
+        companions: Companions::default(),
         warnings: Vec::new(),
     }
 }
 
-fn broken(message: &str) -> Result<Loaded, Vec<Problem>> {
+fn broken(message: &str) -> Result<Loaded, Refused> {
     let origin = PathBuf::from("rbac-sync.toml");
-    Err(vec![Problem { origin, position: Some((3, 1)), key: None, message: message.to_owned() }])
+    let problem = Problem { origin, position: Some((3, 1)), key: None, message: message.to_owned() };
+    Err(Refused { problems: vec![problem], companions: Companions::default() })
 }
 
 fn request(mode: Mode) -> RunRequest {
@@ -116,13 +117,15 @@ pub(crate) struct Test {
     pub(crate) task: JoinHandle<()>,
     pub(crate) pulse: Option<Pulse>,
     pub(crate) stop: CancellationToken,
+    metrics: Metrics,
 }
 
 /// Starts one in that world.
 pub(crate) fn started(fake: &Fake, config: Config) -> Test {
     let stop = CancellationToken::new();
-    let started = start(fake.clone(), file("at start", config), Metrics::new(), stop.clone());
-    Test { handle: started.handle, task: started.task, pulse: Some(started.pulse), stop }
+    let metrics = Metrics::new();
+    let started = start(fake.clone(), file("at start", config), metrics.clone(), stop.clone());
+    Test { handle: started.handle, task: started.task, pulse: Some(started.pulse), stop, metrics }
 }
 
 impl Test {

@@ -46,10 +46,10 @@ pub(crate) struct State {
     pub(super) saved: Vec<Control>,
     pub(super) recorded: Vec<Uuid>,
     pub(super) noted: Vec<Change>,
-    pub(super) file: Result<Loaded, Vec<Problem>>,
+    pub(super) file: Result<Loaded, Refused>,
     pub(super) load_takes: Duration,
     pub(crate) loads: usize,
-    pub(super) proof_fails: bool,
+    pub(super) proof_fails: Option<Class>,
     pub(super) proofs: Vec<String>,
     pub(super) log_level: String,
     pub(super) textfiles: usize,
@@ -87,7 +87,7 @@ impl Fake {
             file: Ok(file("at start", config())),
             load_takes: Duration::ZERO,
             loads: 0,
-            proof_fails: false,
+            proof_fails: None,
             proofs: Vec::new(),
             log_level: String::new(),
             textfiles: 0,
@@ -199,8 +199,10 @@ impl Outside for Fake {
 
     async fn prove_source(&self, source: &SourceConfig) -> Result<(), Error> {
         self.change(|state| state.proofs.push(source.name.to_string()));
-        let refused = Error::new(Side::Source, Class::Config, "password refused");
-        self.see(|state| if state.proof_fails { Err(refused) } else { Ok(()) })
+        self.see(|state| match state.proof_fails {
+            Some(class) => Err(Error::new(Side::Source, class, "as planned")),
+            None => Ok(()),
+        })
     }
 
     async fn prove_target(&self, target: &String) -> Result<(), Error> {
@@ -250,7 +252,7 @@ impl Outside for Fake {
         Ok(())
     }
 
-    async fn load(&self) -> Result<Loaded, Vec<Problem>> {
+    async fn load(&self) -> Result<Loaded, Refused> {
         tokio::time::sleep(self.see(|state| state.load_takes)).await;
         self.change(|state| state.loads += 1);
         self.see(|state| state.file.clone())

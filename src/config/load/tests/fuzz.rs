@@ -101,11 +101,12 @@ fn time() -> Duration {
 
 fn holds(bytes: &[u8]) {
     let variables = [("RBAC_SYNC_TARGET_PASSWORD", PASSWORD), ("RBAC_SYNC_HISTORY_KEEP", "5")];
-    let problems = match understand(bytes, Path::new("c.toml"), &Environment::from_pairs(variables)) {
+    let problems = match understand(bytes, Path::new("c.toml"), &Environment::from_pairs(variables), Default::default())
+    {
         Ok(loaded) => loaded.warnings,
-        Err(errors) => {
-            assert!(!errors.is_empty());
-            errors
+        Err(refused) => {
+            assert!(!refused.problems.is_empty());
+            refused.problems
         }
     };
     let text = String::from_utf8_lossy(bytes);

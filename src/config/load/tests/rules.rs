@@ -28,3 +28,22 @@ fn an_open_listener_needs_a_token() {
     assert!(case.load(&[("RBAC_SYNC_HTTP_TOKEN", "two words")]).unwrap_err()[0].contains("visible ASCII"));
     assert!(errors(&format!("{GOOD}[http]\n"))[0].contains("`http.listen` is missing"));
 }
+
+#[test]
+fn what_the_next_start_would_miss_on_this_host_is_a_warning_at_its_key() {
+    let more = "[socket]\npath = '/nonexistent/run/control.sock'\n[metrics]\ntextfile = '/nonexistent/rbac-sync.prom'\n\
+                [http]\nlisten = '192.0.2.1:1'\n";
+    let loaded = case(format!("{GOOD}{more}")).load(&[("RBAC_SYNC_HTTP_TOKEN", "0123456789012345678901")]).unwrap();
+    let at = |line, key: &str| {
+        let mut of_line = loaded.warnings.iter().filter(|warning| warning.position.is_some_and(|(at, _)| at == line));
+        of_line.find(|warning| warning.key.as_deref() == Some(key)).map(|warning| warning.message.clone())
+    };
+    let missing = |folder| Some(format!("the folder {folder} does not exist: create it before the next start"));
+    assert_eq!(at(8, "socket.path"), missing("/nonexistent/run"));
+    assert_eq!(at(10, "metrics.textfile"), missing("/nonexistent"));
+    assert!(loaded.warnings.iter().any(|warning| warning.message.contains("not an address of this host")));
+    // What nobody wrote is the business of the package.
+    assert_eq!(load_text(GOOD).unwrap().warnings, []);
+    let packaged = format!("{GOOD}[socket]\npath = '{}'\n", crate::config::DEFAULT_SOCKET);
+    assert_eq!(load_text(&packaged).unwrap().warnings, []);
+}

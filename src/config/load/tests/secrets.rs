@@ -150,3 +150,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn of_a_refused_configuration_it_is_known_which_files_it_waits_for() {
+    let case = case("");
+    let (key, env) = (case.file("key", "no key"), case.file("env", "RBAC_SYNC_HISTORY_KEEP=many\n"));
+    let path = |name: &str| case.folder.path().join(name);
+    let tls = format!("[http.tls]\ncertificate = '{}'\nkey = '{key}'", path("none.pem").display());
+    let line = format!("url = 'postgres://u@h/d'\npassword_file = '{}'", path("none.password").display());
+    let text = source_with(&line) + "[http]\nlisten = '127.0.0.1:1'\n" + &tls;
+    fs::write(&case.path, &text).unwrap();
+    let read = |env_file: &Path| load_to_watch(&case.path, &Environment::read(Some(env_file))).unwrap_err().companions;
+    let expected = [
+        (case.path.as_path(), Some(text.as_str())),
+        (&path("none.password"), None),
+        (&path("none.pem"), None),
+        (key.as_ref(), Some("no key")),
+        (env.as_ref(), Some("RBAC_SYNC_HISTORY_KEEP=many\n")),
+    ];
+    assert_eq!(read(env.as_ref()), Companions::of(&expected));
+
+    // Also where the reading ends early.
+    fs::write(&case.path, [0xff]).unwrap();
+    assert!(read(&path("none.env")).iter().any(|(file, content)| *file == path("none.env") && content.is_none()));
+    fs::remove_file(&case.path).unwrap();
+    assert_eq!(read(&path("none.env")), Companions::of(&[(&case.path, None), (&path("none.env"), None)]));
+}
