@@ -9,7 +9,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, App, Listener};
-use crate::config::{self, Config, Environment, Loaded, Problem, Watch};
+use crate::config::{self, Config, Environment, Problem, Watch};
 use crate::history::{Actor, Via};
 use crate::metrics::Metrics;
 use crate::signal::Signals;
@@ -32,22 +32,46 @@ pub enum Failure {
     /// The configuration is wrong: exit code 78.
     #[error("the configuration is wrong")]
     Config(Vec<Problem>),
-    /// Something else, such as an address in use, or a defect: exit code 1.
+    /// Something else, such as an address in use: exit code 1.
     #[error("{0}")]
     Start(String),
+    /// A part of it ended that must not: exit code 1.
+    #[error("{0}; this is a defect, see the log")]
+    Defect(&'static str),
+}
+
+impl Failure {
+    /// The last words of a daemon: an entry in the log for each error, whatever the configured level.
+    pub(crate) fn log(&self) {
+        telemetry::let_errors_through();
+        match self {
+            Self::Config(problems) => {
+                for problem in problems {
+                    let key = problem.key.as_deref();
+                    tracing::error!(message_id = message::START_REFUSED, key, "not started: {problem}");
+                }
+            }
+            Self::Start(_) => tracing::error!(message_id = message::START_FAILED, "not started: {self}"),
+            Self::Defect(_) => tracing::error!(message_id = message::DEFECT, "ended: {self}"),
+        }
+        telemetry::let_the_journal_read();
+    }
 }
 
 /// Runs until SIGTERM or SIGINT, or until `stop` is cancelled. Needs a tokio runtime with time and I/O.
 ///
 /// # Errors
-/// It could not start, or a part of it ended that must not.
+/// It could not start, or a part of it ended that must not. The caller says so; a daemon by [`Failure::log`].
 pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Failure> {
+    // First of all, so that whatever fails is in the log.
+    let environment = Environment::read(options.env_file.as_deref());
+    telemetry::init(&environment.log());
+    telemetry::log_panics();
     let signals = Signals::register().map_err(|error| failed("register signals", &error))?;
     // Before the file is read: a change in between is then a reload, not a change that nobody saw.
     let changes = config::watch(&options.config);
-    let loaded = load(&options)?;
+    let loaded = config::load(&options.config, &environment).map_err(Failure::Config)?;
     let telemetry = telemetry::init(&loaded.config.log);
-    telemetry::log_panics();
     tracing::info!(message_id = message::STARTING, version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "starting");
     for warning in &loaded.warnings {
         tracing::warn!("configuration: {warning}");
@@ -84,7 +108,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Failur
         Some(_) = serving.join_next() => {
             stop.cancel();
             supervisor_outcome(drained.await)
-                .and(Err(Failure::Start("a listener ended by itself; this is a defect, see the log".to_owned())))
+                .and(Err(Failure::Defect("a listener ended by itself")))
         }
     };
     end.cancel();
@@ -92,11 +116,6 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Failur
     while reporting.join_next().await.is_some() {}
     tracing::info!("stopped");
     outcome
-}
-
-fn load(options: &Options) -> Result<Loaded, Failure> {
-    let environment = Environment::read(options.env_file.as_deref());
-    config::load(&options.config, &environment).map_err(Failure::Config)
 }
 
 async fn bind(config: &Config) -> Result<Vec<Listener>, Failure> {
@@ -133,7 +152,7 @@ async fn follow(mut watch: Watch, handle: Handle) {
 }
 
 fn supervisor_outcome(ended: Result<(), JoinError>) -> Result<(), Failure> {
-    ended.map_err(|_| Failure::Start("the supervisor panicked; this is a defect, see the log".to_owned()))
+    ended.map_err(|_| Failure::Defect("the supervisor panicked"))
 }
 
 fn failed(what: &str, error: &std::io::Error) -> Failure {

@@ -234,6 +234,47 @@ mod tests {
         assert_eq!(inbox.count("WATCHDOG=1"), 11);
     }
 
+    /// The loop has a thread of its own here, so that the hang stops it and nothing else.
+    #[tokio::test]
+    async fn a_loop_that_hangs_in_a_living_process_feeds_no_watchdog() {
+        const LIMIT: Duration = Duration::from_millis(40);
+        let (fake, inbox) = (Fake::new(), Inbox::default());
+        let thread = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let mut test = {
+            let _there = thread.enter();
+            started(&fake, config())
+        };
+        inbox.listen(&mut test, Some(LIMIT));
+        let until_more = async |than: usize| {
+            while inbox.count("WATCHDOG=1") <= than {
+                tokio::time::sleep(LIMIT / 4).await;
+            }
+        };
+        until_more(3).await;
+
+        // In each turn the loop asks the world for the time; from now on it gets no answer.
+        let (hung, hangs) = oneshot::channel();
+        let (answer, answered) = std::sync::mpsc::channel::<()>();
+        let world = fake.clone();
+        let hang = std::thread::spawn(move || {
+            world.change(|_| {
+                hung.send(()).unwrap();
+                answered.recv().unwrap();
+            });
+        });
+        hangs.await.unwrap();
+        // The turn under way may still answer a beat.
+        tokio::time::sleep(LIMIT * 5).await;
+        let before = inbox.count("WATCHDOG=1");
+        tokio::time::sleep(LIMIT * 10).await;
+        assert_eq!(inbox.count("WATCHDOG=1"), before);
+
+        answer.send(()).unwrap();
+        hang.join().unwrap();
+        until_more(before).await;
+        thread.shutdown_background();
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_drain_asks_for_more_time_until_it_is_over() {
         let (fake, inbox) = (Fake::new(), Inbox::default());

@@ -1,14 +1,17 @@
 //! Logging: where it goes, in what shape, and its level at run time.
 //!
-//! Set up once a process; whoever comes later gets the same log. What the lines say is the business of
+//! A process has one log, set up before anything can fail and set up again when the configuration is known. What the lines say is the business of
 //! those who write them: no row values, no secrets. The crates below do not know this rule, and at debug
 //! and trace they may say statements, messages of servers, and headers: whatever the filter, they stay at
 //! info (see [`is_safe`]).
 
 pub(crate) mod message;
 
+use std::fmt;
 use std::io::{self, IsTerminal};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tracing::{Level, Metadata};
 use tracing_journald::{Priority, PriorityMappings};
@@ -20,12 +23,14 @@ use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use crate::config::{LogConfig, LogFormat};
 
-/// The level when the configured one cannot be read; the configuration refuses such a one before.
-const FALLBACK: &str = "info";
-
 /// The crate whose lines are known to hold nothing private.
 const OURS: &str = env!("CARGO_CRATE_NAME");
 
+/// The journal reads within microseconds, unless the host is very busy.
+const TIME_TO_READ: Duration = Duration::from_millis(250);
+
+/// Whether the log goes to the journal now.
+static JOURNAL_IN_USE: AtomicBool = AtomicBool::new(false);
 static TELEMETRY: OnceLock<Telemetry> = OnceLock::new();
 static SETTING_UP: Mutex<()> = Mutex::new(());
 
@@ -33,7 +38,19 @@ static SETTING_UP: Mutex<()> = Mutex::new(());
 #[derive(Clone, Debug)]
 pub struct Telemetry {
     /// `None`: somebody else, such as a test, set up the log of this process.
-    filter: Option<Arc<reload::Handle<EnvFilter, Registry>>>,
+    handles: Option<Arc<Handles>>,
+}
+
+/// What can be changed later.
+struct Handles {
+    filter: reload::Handle<EnvFilter, Registry>,
+    output: reload::Handle<Output, Filtered>,
+}
+
+impl fmt::Debug for Handles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handles").finish_non_exhaustive()
+    }
 }
 
 impl Telemetry {
@@ -43,28 +60,63 @@ impl Telemetry {
     /// The text is no filter.
     pub fn set_level(&self, level: &str) -> Result<(), String> {
         let filter = EnvFilter::try_new(level).map_err(|error| error.to_string())?;
-        self.filter.as_ref().map_or(Ok(()), |handle| handle.reload(filter)).map_err(|error| error.to_string())
+        self.handles.as_ref().map_or(Ok(()), |handles| handles.filter.reload(filter)).map_err(|error| error.to_string())
+    }
+
+    fn set_output(&self, output: Output) -> Result<(), String> {
+        self.handles.as_ref().map_or(Ok(()), |handles| handles.output.reload(output)).map_err(|error| error.to_string())
     }
 }
 
-/// Sets up the log. A second call changes the level only.
+/// Sets up the log. A second call gives the same log, from then on with this level and format.
 pub fn init(config: &LogConfig) -> Telemetry {
     let _one_at_a_time = SETTING_UP.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(telemetry) = TELEMETRY.get() {
-        if let Err(error) = telemetry.set_level(&config.level) {
-            tracing::warn!(error, "the log level was not changed");
-        }
-        return telemetry.clone();
-    }
-    let filter = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new(FALLBACK));
-    let (filter, handle) = reload::Layer::new(filter);
     let (output, complaint) = output(config.format);
-    let ours = tracing_subscriber::registry().with(filter).with(output.with_filter(safe())).try_init().is_ok();
+    let telemetry = match TELEMETRY.get() {
+        Some(telemetry) => {
+            if let Err(error) = telemetry.set_level(&config.level).and_then(|()| telemetry.set_output(output)) {
+                tracing::warn!(error, "the log was not changed");
+            }
+            telemetry
+        }
+        None => TELEMETRY.get_or_init(|| first(&config.level, output)),
+    };
     if let Some(complaint) = complaint {
         tracing::warn!("{complaint}");
     }
-    let telemetry = Telemetry { filter: ours.then(|| Arc::new(handle)) };
-    TELEMETRY.get_or_init(|| telemetry).clone()
+    telemetry.clone()
+}
+
+fn first(level: &str, output: Output) -> Telemetry {
+    // The configuration and its variables refuse a level that cannot be read.
+    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new(LogConfig::default().level));
+    let (filter, filter_handle) = reload::Layer::new(filter);
+    let (output, output_handle) = reload::Layer::new(output);
+    let ours = tracing_subscriber::registry().with(filter).with(output.with_filter(safe())).try_init().is_ok();
+    Telemetry { handles: ours.then(|| Arc::new(Handles { filter: filter_handle, output: output_handle })) }
+}
+
+/// Lets errors into the log, whatever the configured level: the last words of a process that ends by one.
+pub(crate) fn let_errors_through() {
+    if !tracing::enabled!(Level::ERROR)
+        && let Some(telemetry) = TELEMETRY.get()
+    {
+        // An error here has nowhere to go.
+        let _ = telemetry.set_level("error");
+    }
+}
+
+/// To be called between the last words of a process and its end: the journal asks who has sent a message after it
+/// has received it, and the words of a process that is gone by then have no unit.
+pub(crate) fn let_the_journal_read() {
+    if JOURNAL_IN_USE.load(Ordering::Relaxed) {
+        std::thread::sleep(TIME_TO_READ);
+    }
+}
+
+/// Whether standard error leads to the journal.
+pub(crate) fn stderr_is_journal() -> bool {
+    leads_there(std::env::var("JOURNAL_STREAM").ok().as_deref(), standard_error())
 }
 
 /// From now on a panic is a line in the log that says where it happened. Its message is shown only if
@@ -94,9 +146,13 @@ type Filtered = tracing_subscriber::layer::Layered<reload::Layer<EnvFilter, Regi
 
 /// The layer that writes, and what to say in it first.
 fn output(format: LogFormat) -> (Output, Option<String>) {
-    match chosen(format, std::env::var("JOURNAL_STREAM").ok().as_deref(), standard_error()) {
+    JOURNAL_IN_USE.store(false, Ordering::Relaxed);
+    match chosen(format, stderr_is_journal()) {
         LogFormat::Journald => match journald() {
-            Ok(layer) => (Box::new(layer), None),
+            Ok(layer) => {
+                JOURNAL_IN_USE.store(true, Ordering::Relaxed);
+                (Box::new(layer), None)
+            }
             Err(error) => (text(), Some(format!("the journal cannot be reached ({error}); logging to standard error"))),
         },
         LogFormat::Json => {
@@ -123,14 +179,19 @@ fn standard_error() -> Option<(u64, u64)> {
     rustix::fs::fstat(io::stderr()).ok().map(|stat| (stat.st_dev, stat.st_ino))
 }
 
-/// What `auto` means: the journal only when standard error leads there. Pure.
-fn chosen(format: LogFormat, journal_stream: Option<&str>, standard_error: Option<(u64, u64)>) -> LogFormat {
+/// Whether what systemd says of the journal's stream, `DEVICE:INODE`, is true of standard error. Pure.
+fn leads_there(journal_stream: Option<&str>, standard_error: Option<(u64, u64)>) -> bool {
     let stream = journal_stream.and_then(|stream| {
         let (device, inode) = stream.split_once(':')?;
         Some((device.parse().ok()?, inode.parse().ok()?))
     });
+    stream.is_some() && stream == standard_error
+}
+
+/// What `auto` means: the journal only when standard error leads there.
+fn chosen(format: LogFormat, journal: bool) -> LogFormat {
     match format {
-        LogFormat::Auto if stream.is_some() && stream == standard_error => LogFormat::Journald,
+        LogFormat::Auto if journal => LogFormat::Journald,
         LogFormat::Auto => LogFormat::Text,
         format => format,
     }
@@ -142,12 +203,13 @@ mod tests {
 
     #[test]
     fn auto_is_the_journal_only_when_standard_error_is_connected_to_it() {
-        let auto = LogFormat::Auto;
-        assert_eq!(chosen(auto, Some("8:1234"), Some((8, 1234))), LogFormat::Journald);
-        assert_eq!(chosen(auto, Some("8:1234"), Some((8, 99))), LogFormat::Text, "redirected since");
-        assert_eq!(chosen(auto, Some("junk"), None), LogFormat::Text);
-        assert_eq!(chosen(auto, None, None), LogFormat::Text);
-        assert_eq!(chosen(LogFormat::Json, Some("8:1234"), Some((8, 1234))), LogFormat::Json);
+        assert!(leads_there(Some("8:1234"), Some((8, 1234))));
+        assert!(!leads_there(Some("8:1234"), Some((8, 99))), "redirected since");
+        assert!(!leads_there(Some("junk"), None));
+        assert!(!leads_there(None, None));
+        assert_eq!(chosen(LogFormat::Auto, true), LogFormat::Journald);
+        assert_eq!(chosen(LogFormat::Auto, false), LogFormat::Text);
+        assert_eq!(chosen(LogFormat::Json, true), LogFormat::Json);
     }
 
     #[test]

@@ -43,14 +43,14 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Err(error) => {
             let text = error.render().to_string();
             if error.use_stderr() {
-                print::error(text.trim_end());
+                print::failure(text.trim_end());
                 return Exit::Usage;
             }
             return print::out(&text).map_or_else(|failure| failure.exit, |()| Exit::Done);
         }
     };
     run(cli.command).unwrap_or_else(|failure| {
-        print::error(&format!("rbac-sync: {failure}"));
+        print::failure(&format!("rbac-sync: {failure}"));
         failure.exit
     })
 }
@@ -59,11 +59,11 @@ fn run(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Daemon(args) => {
             let options = daemon::Options { config: args.config, env_file: args.env_file };
-            on_all_cores(async { started(daemon::run(options, CancellationToken::new()).await) })
+            on_all_cores(async { Ok(served(daemon::run(options, CancellationToken::new()).await)) })
         }
         Command::Demo(args) => {
             let (listen, dir, studies, duration) = (args.listen, args.dir, args.studies, args.duration);
-            on_all_cores(async { started(demo::run(demo::Options { listen, dir, studies, duration }).await) })
+            on_all_cores(async { demonstrated(demo::run(demo::Options { listen, dir, studies, duration }).await) })
         }
         Command::Once(args) => on_all_cores(async { once::run(&args).await }),
         Command::Forget(args) => on_all_cores(async { forget::run(&args).await }),
@@ -87,14 +87,25 @@ fn run(command: Command) -> Result<Exit, Failure> {
     }
 }
 
-fn started(outcome: Result<(), daemon::Failure>) -> Result<Exit, Failure> {
+/// A daemon says in its log why it ended, and nowhere else.
+fn served(outcome: Result<(), daemon::Failure>) -> Exit {
+    match outcome {
+        Ok(()) => Exit::Done,
+        Err(failure) => {
+            failure.log();
+            if matches!(failure, daemon::Failure::Config(_)) { Exit::Config } else { Exit::Failed }
+        }
+    }
+}
+
+fn demonstrated(outcome: Result<(), daemon::Failure>) -> Result<Exit, Failure> {
     match outcome {
         Ok(()) => Ok(Exit::Done),
         Err(daemon::Failure::Config(problems)) => {
             check::report(&problems);
             Ok(Exit::Config)
         }
-        Err(failure @ daemon::Failure::Start(_)) => Err(Failure::new(Exit::Failed, failure.to_string())),
+        Err(failure) => Err(Failure::new(Exit::Failed, failure.to_string())),
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use serde::Serialize;
 
 use super::exit::{Exit, Failure};
+use crate::telemetry;
 
 /// Writes a text to standard output.
 pub(super) fn out(text: &str) -> Result<(), Failure> {
@@ -30,6 +31,16 @@ pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
 /// Writes a line to standard error; there is nowhere to report that this failed.
 pub(super) fn error(line: &str) {
     let _ = writeln!(stderr(), "{line}");
+}
+
+/// As [`error`], of why the program ends: in the journal each line has the priority of an error.
+pub(super) fn failure(text: &str) {
+    error(&if telemetry::stderr_is_journal() { marked(text) } else { text.to_owned() });
+}
+
+/// With the mark by which the journal knows an error before each line (see sd-daemon(3)).
+fn marked(text: &str) -> String {
+    text.lines().map(|line| format!("<3>{line}")).collect::<Vec<_>>().join("\n")
 }
 
 /// Whether a person looks at standard output.
@@ -117,6 +128,11 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_line_of_a_failure_is_marked_for_the_journal() {
+        assert_eq!(marked("a\n  b"), "<3>a\n<3>  b");
+    }
 
     #[test]
     fn columns_are_aligned_without_trailing_blanks() {

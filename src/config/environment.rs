@@ -14,7 +14,7 @@ use super::keys::{self, Given, KEYS, Key};
 use super::position::position;
 use super::raw::{Entry, Layer, Place, Raw, Section, Value};
 use super::validate::Findings;
-use super::{Companions, Problem, SourceName};
+use super::{Companions, LogConfig, Problem, SourceName, values};
 
 const PREFIX: &str = "RBAC_SYNC_";
 const SOURCE_PREFIX: &str = "RBAC_SYNC_SOURCE_";
@@ -136,6 +136,20 @@ impl Environment {
             self.variables.insert(name, Variable { value, place });
         } else if name == CREDENTIALS && place.is_none() {
             self.credentials = Some(value.into());
+        }
+    }
+
+    /// How to log before the configuration is known: what is wrong with the variables is told with the rest of it.
+    #[must_use]
+    pub fn log(&self) -> LogConfig {
+        let given = |name: &str| {
+            let variable = self.variables.get(&format!("{PREFIX}{name}"));
+            variable.map(|variable| Value::Variable(variable.value.clone()))
+        };
+        let default = LogConfig::default();
+        LogConfig {
+            level: given("LOG_LEVEL").and_then(|value| values::log_level(&value).ok()).unwrap_or(default.level),
+            format: given("LOG_FORMAT").and_then(|value| values::log_format(&value).ok()).unwrap_or(default.format),
         }
     }
 
@@ -294,6 +308,14 @@ mod tests {
         let both = Environment::assemble(process(&[("RBAC_SYNC_HISTORY_KEEP", "2"), ("HOME", "/")]), Some(&path));
         let pairs: Vec<_> = both.pairs().collect();
         assert_eq!(pairs, [("RBAC_SYNC_HISTORY_KEEP", "2"), ("RBAC_SYNC_LOG_LEVEL", "warn")]);
+    }
+
+    #[test]
+    fn until_the_file_is_known_the_log_is_as_right_variables_say() {
+        let (_folder, path) = env_file("RBAC_SYNC_LOG_FORMAT=json\n");
+        let log = Environment::assemble(process(&[("RBAC_SYNC_LOG_LEVEL", "loud=very")]), Some(&path)).log();
+        assert_eq!((log.level.as_str(), log.format), ("info", super::super::LogFormat::Json));
+        assert_eq!(Environment::default().log(), LogConfig::default());
     }
 
     #[test]

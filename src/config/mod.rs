@@ -251,6 +251,12 @@ pub struct LogConfig {
     pub format: LogFormat,
 }
 
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Auto }
+    }
+}
+
 /// The shape of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {

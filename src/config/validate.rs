@@ -10,8 +10,8 @@ use super::credential::Purpose;
 use super::http::http;
 use super::raw::{Entry, Layer, Place, Raw, Section, Value};
 use super::{
-    Companions, Config, DEFAULT_SOCKET, Deletes, Dialect, Endpoint, Environment, LogConfig, LogFormat, MaxDeletes,
-    Pace, Problem, ScheduleConfig, SocketConfig, SourceConfig, SourceName, TargetConfig, endpoint, host, values,
+    Companions, Config, DEFAULT_SOCKET, Deletes, Dialect, Endpoint, Environment, LogConfig, MaxDeletes, Pace, Problem,
+    ScheduleConfig, SocketConfig, SourceConfig, SourceName, TargetConfig, endpoint, host, values,
 };
 use crate::schedule::Plan;
 
@@ -98,9 +98,10 @@ pub(super) fn validate(raw: &Raw, environment: &Environment, file: &Path, findin
         mode: findings.value(top, "socket.mode", values::socket_mode).unwrap_or(SOCKET_MODE),
     };
     let keep = findings.value(top, "history.keep", |value| values::count(value, 1..=LARGEST_HISTORY));
+    let default = LogConfig::default();
     let log = LogConfig {
-        level: findings.value(top, "log.level", values::log_level).unwrap_or_else(|| "info".to_owned()),
-        format: findings.value(top, "log.format", values::log_format).unwrap_or(LogFormat::Auto),
+        level: findings.value(top, "log.level", values::log_level).unwrap_or(default.level),
+        format: findings.value(top, "log.format", values::log_format).unwrap_or(default.format),
     };
     let metrics_textfile = textfile(top, findings);
     // Nothing above returns early, so that everything has been checked by now.

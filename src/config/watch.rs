@@ -81,8 +81,6 @@ fn watch_at(path: &Path, pace: Pace) -> Watch {
     let mut sight = Sight::new(path, hint);
     let mut seen = BTreeMap::new();
     sight.look(&Companions::default(), false, &mut seen);
-    // The log may not be set up yet: the next look says again what is wrong.
-    sight.complained = false;
     start(sight, seen, hints, pace)
 }
 

@@ -35,6 +35,12 @@ pub(crate) const PAUSE_EXPIRED: &str = "ec2c95f634054647b2bbc40b106f3b2c";
 pub(crate) const STANDBY: &str = "0b2466937b7a48388649d68213ce2bf3";
 /// This daemon serves the target in place of another one.
 pub(crate) const TAKEOVER: &str = "bab03f60b2d34372bbce072a402aa48a";
+/// The daemon did not start: its configuration is wrong.
+pub(crate) const START_REFUSED: &str = "4bc5f4f998eb4779a0c455ab96117b68";
+/// The daemon did not start for another reason.
+pub(crate) const START_FAILED: &str = "e844d83c52154380a0b94e7c8b97648c";
+/// The daemon ended because a part of it did that must not.
+pub(crate) const DEFECT: &str = "0aa6cb332b8a4940b1a9d17e7eab973c";
 /// The daemon was told to stop.
 pub(crate) const STOPPING: &str = "a60df50bc85c4bb89e7c4c34918b7102";
 
@@ -63,6 +69,6 @@ mod tests {
         let ours = ids(include_str!("message.rs"), ": &str = \"");
         let catalogue = ids(include_str!("../../packaging/rbac-sync.catalog"), "-- ");
         assert_eq!(ours, catalogue);
-        assert_eq!(ours.len(), 16);
+        assert_eq!(ours.len(), 19);
     }
 }

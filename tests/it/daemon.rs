@@ -143,6 +143,52 @@ async fn a_second_daemon_on_the_same_socket_does_not_start() {
     daemon.stop().await;
 }
 
+/// The lines of a daemon that has ended, as objects.
+fn objects(log: &str) -> Vec<Value> {
+    let object = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}\nin {log}"));
+    log.lines().map(object).collect()
+}
+
+#[tokio::test]
+async fn a_daemon_that_does_not_start_says_each_error_once_and_as_an_error_with_a_kind() {
+    let site = site(5, 97, "1h").await;
+    site.configure();
+    let running = Daemon::start(&site, &[]).await;
+    let json = ("RBAC_SYNC_LOG_FORMAT", "json");
+    let mut second =
+        Daemon::spawn_as(&site, "second", &site.config(), site.socket(), &[json, ("RBAC_SYNC_LOG_LEVEL", "off")]);
+    assert_eq!(second.exit().await, 1);
+    let lines = objects(&second.log());
+    assert_eq!(lines.len(), 1, "with the log off there are last words all the same: {lines:#?}");
+    assert!(lines[0]["message"].as_str().unwrap().contains("cannot listen on the control socket"), "{lines:#?}");
+    running.stop().await;
+
+    std::fs::write(site.config(), site.toml().replace("[schedule]", "bogus = 1\n[shedule]")).unwrap();
+    let mut third = Daemon::spawn_as(&site, "third", &site.config(), site.socket(), &[json]);
+    assert_eq!(third.exit().await, 78);
+    let refused = objects(&third.log());
+    let texts: Vec<_> = refused.iter().map(|line| line["message"].as_str().unwrap()).collect();
+    assert_eq!(texts.len(), 2, "{texts:#?}");
+    for (text, wrong) in texts.iter().zip(["bogus", "shedule"]) {
+        assert!(text.starts_with("not started: ") && text.contains(wrong), "{texts:#?}");
+    }
+    let kind = |line: &Value| line["message_id"].as_str().map(str::len);
+    for line in lines.iter().chain(&refused) {
+        assert_eq!((line["level"].as_str(), kind(line)), (Some("ERROR"), Some(32)), "{line:#}");
+    }
+    assert_ne!(lines[0]["message_id"], refused[0]["message_id"]);
+}
+
+#[tokio::test]
+async fn the_log_has_the_shape_of_the_file_once_that_is_read() {
+    let site = site(5, 98, "1h").await;
+    std::fs::write(site.config(), site.toml().replace("format = \"text\"", "format = \"json\"")).unwrap();
+    let daemon = Daemon::start(&site, &[]).await;
+    let log = daemon.log();
+    daemon.stop().await;
+    assert_eq!(objects(&log)[0]["message"], "starting", "{log}");
+}
+
 /// The keys of an object in their order; of the values nothing.
 struct Keys(Vec<String>);
 

@@ -101,7 +101,7 @@ impl Fake {
         self.change(|state| state.plans.extend(plans));
     }
 
-    pub(super) fn change(&self, change: impl FnOnce(&mut State)) {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut State)) {
         self.state.send_modify(change);
     }
 

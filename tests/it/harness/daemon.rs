@@ -56,7 +56,14 @@ impl Daemon {
         Self::spawn_as(site, "daemon", &site.config(), site.socket(), environment)
     }
 
-    fn spawn_as(site: &Site, name: &str, config: &Path, socket: PathBuf, environment: &[(&str, &str)]) -> Self {
+    /// Starts a daemon whose log has that name.
+    pub(crate) fn spawn_as(
+        site: &Site,
+        name: &str,
+        config: &Path,
+        socket: PathBuf,
+        environment: &[(&str, &str)],
+    ) -> Self {
         let log = site.folder.path().join(format!("{name}.log"));
         let file = File::options().create(true).append(true).open(&log).unwrap();
         let inner = program(site.folder.path());
