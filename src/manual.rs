@@ -2,6 +2,7 @@
 //! our pages use.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 /// rbac-sync(8).
 pub(crate) const PROGRAM: &str = include_str!("../man/rbac-sync.8");
@@ -63,6 +64,53 @@ pub(crate) fn words(line: &str) -> Vec<&str> {
         word.len() == 2 && word[0].is_ascii_uppercase() && word[1].is_ascii_lowercase()
     };
     line.trim_start_matches('.').split(' ').filter(|word| !is_macro(word)).collect()
+}
+
+/// The sources of this program, with each text in one line.
+fn sources(folder: &Path, all: &mut String) {
+    for entry in std::fs::read_dir(folder).expect("the sources") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            sources(&path, all);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).expect("text");
+            all.extend(text.split("\\\n").map(str::trim_start));
+        }
+    }
+}
+
+/// Messages are shown in the failure sections as somebody finds them in the log. What does not vary in them must be
+/// a text of this program; lines of systemd are not ours.
+#[test]
+fn every_message_that_the_manual_quotes_is_one_of_ours() {
+    let mut code = String::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut code);
+    let diagnostics = section(PROGRAM, ".Sh DIAGNOSTICS");
+    let quotes: Vec<_> = diagnostics.split(|line| *line == ".Bd -ragged -offset indent").skip(1).collect();
+    assert!(quotes.len() > 20, "{}", quotes.len());
+    for quote in quotes {
+        let message = quote.iter().take_while(|line| **line != ".Ed").copied().collect::<Vec<_>>().join(" ");
+        if message.starts_with("rbac-sync.service: ") {
+            continue;
+        }
+        let varies = |word: &&str| {
+            let mut letters = word.chars();
+            let is_capital = letters.next().is_some_and(|first| first.is_ascii_uppercase());
+            is_capital && letters.all(|letter| !letter.is_ascii_alphanumeric() || letter.is_ascii_uppercase())
+        };
+        let parts = message.split(": ").flat_map(|part| {
+            let words: Vec<_> = part.split(' ').collect();
+            let fixed = words.split(|word| varies(word) && !["SELECT", "GRANT", "TLS"].contains(word));
+            fixed.map(|words| words.join(" ")).collect::<Vec<_>>()
+        });
+        let fixed: Vec<_> = parts.filter(|part| part.len() > 9).collect();
+        assert!(!fixed.is_empty(), "{message}: nothing in it could be looked for");
+        for part in fixed {
+            // "cannot" and what could not be done are put together in one place.
+            let is_there = code.contains(part.strip_prefix("cannot ").unwrap_or(&part));
+            assert!(is_there, "the manual quotes \"{message}\", but no source has \"{part}\"");
+        }
+    }
 }
 
 #[test]
