@@ -171,7 +171,7 @@ fn what_the_documents_tell_somebody_to_type_is_understood() {
     let all = in_backquotes.chain(in_blocks).chain(in_the_manual).chain(elsewhere);
     let ends = [" ,", " .", ". ", "; "];
     let without_end = all.map(|line| ends.iter().fold(line, |line, end| line.split(*end).next().unwrap_or(line)));
-    let lines: BTreeSet<_> = without_end.map(|line| line.trim_end_matches('.')).collect();
+    let lines: BTreeSet<_> = without_end.map(|line| line.trim_end_matches(['.', ';'])).collect();
     let subjects: Vec<_> = catalogue.lines().filter_map(|line| line.strip_prefix("Subject: ")).collect();
     let is_ours = |line: &&str| line.starts_with("rbac-sync ") && !subjects.contains(line);
     let lines: Vec<_> = lines.into_iter().filter(is_ours).collect();
