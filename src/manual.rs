@@ -74,7 +74,7 @@ fn sources(folder: &Path, all: &mut String) {
             sources(&path, all);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = std::fs::read_to_string(&path).expect("text");
-            all.extend(text.split("\\\n").map(str::trim_start));
+            all.extend(text.replace("\\\"", "\"").split("\\\n").map(str::trim_start));
         }
     }
 }

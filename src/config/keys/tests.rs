@@ -76,6 +76,15 @@ fn the_manual_says_of_each_key_what_this_table_says() {
 }
 
 #[test]
+fn the_manual_names_the_keys_that_wait_for_a_restart() {
+    let lines = manual::section(manual::PROGRAM, ".Ss A restart is needed");
+    let named: Vec<_> =
+        lines.iter().filter_map(|line| line.strip_prefix(".Ic ")).map(|line| line.trim_end_matches(" ,")).collect();
+    let restart: Vec<_> = KEYS.iter().filter(|key| key.effect == Restart).map(|key| key.path).collect();
+    assert_eq!(named, restart);
+}
+
+#[test]
 fn the_manual_has_no_key_that_does_not_exist() {
     let headings = manual::FILE
         .lines()
