@@ -58,6 +58,8 @@ pub mod database;
 pub mod demo;
 pub mod engine;
 pub mod history;
+#[cfg(test)]
+mod manual;
 pub mod metrics;
 pub mod model;
 pub mod schedule;

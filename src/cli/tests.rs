@@ -1,6 +1,7 @@
 //! The words of the command line, and its commands against a served API.
 
 mod events;
+mod manual;
 
 use std::path::{Path, PathBuf};
 

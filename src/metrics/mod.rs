@@ -117,12 +117,24 @@ impl Metrics {
     /// The Prometheus text format; gauges come from the snapshot.
     #[must_use]
     pub fn render(&self, snapshot: &Snapshot) -> String {
+        encode(&self.families(snapshot))
+    }
+
+    /// The same for node_exporter, without `process_*`: it has metrics of these names itself, and takes none twice.
+    #[must_use]
+    pub fn render_for_a_collector(&self, snapshot: &Snapshot) -> String {
+        let mut families = self.families(snapshot);
+        families.retain(|family| family.name().starts_with(names::PREFIX));
+        encode(&families)
+    }
+
+    fn families(&self, snapshot: &Snapshot) -> Vec<MetricFamily> {
         self.start_at_zero(snapshot);
         let mut families = self.0.registry.gather();
         families.extend(gauges::gauges(snapshot, Utc::now()));
         families.retain(|family| !family.get_metric().is_empty());
         families.sort_by(|a, b| a.name().cmp(b.name()));
-        encode(&families)
+        families
     }
 
     /// A counter that appears with its first event hides that event from `rate()`.

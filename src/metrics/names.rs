@@ -1,5 +1,8 @@
 //! Every name under `rbac_sync_`; the crate's own `process_*` come on top.
 
+/// What each name begins with.
+pub const PREFIX: &str = "rbac_sync_";
+
 /// Counter {listener, route, code}.
 pub const API_REQUESTS_TOTAL: &str = "rbac_sync_api_requests_total";
 /// Counter {reason}.

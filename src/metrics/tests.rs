@@ -1,5 +1,9 @@
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::api::testing::{at, record, snapshot};
+use crate::manual;
+use crate::schedule::Pause;
 
 /// The value of a sample line, found by its name with labels.
 fn sample(text: &str, name: &str) -> Option<f64> {
@@ -13,7 +17,7 @@ fn every_line_is_a_comment_or_a_sample_of_an_announced_family() {
     metrics.run_finished(&record(1));
     metrics.api_request("http", "/sync/runs/{id}", 404);
     let text = metrics.render(&snapshot());
-    let mut announced = std::collections::BTreeSet::new();
+    let mut announced = BTreeSet::new();
     for line in text.lines() {
         if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').expect("a name and a kind");
@@ -54,6 +58,58 @@ fn a_run_counts_once_and_a_dry_run_counts_no_rows() {
     assert_eq!(sample(&text, &runs("failure")), Some(1.0));
     let rows = sample(&text, "rbac_sync_rows_total{action=\"inserted\",level=\"study\",source=\"main\"}");
     assert_eq!(rows, Some(seconds(inserted * 1000)));
+}
+
+/// Everything that there can be.
+fn full() -> String {
+    let metrics = Metrics::new();
+    metrics.run_finished(&record(1));
+    metrics.api_request("socket", "/metrics", 200);
+    metrics.api_denied("unauthorized");
+    let mut snapshot = snapshot();
+    snapshot.status.pause = Some(Pause { reason: None, actor: None, since: at(1), until: None });
+    metrics.render(&snapshot)
+}
+
+/// Our metrics, each with its labels.
+fn exported() -> BTreeSet<(String, BTreeSet<String>)> {
+    let text = full();
+    let kinds =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_prefix(names::PREFIX)?.split_once(' '));
+    let labels = |name: &str, kind: &str| {
+        let sample = format!("{}{name}{}", names::PREFIX, if kind == "histogram" { "_count" } else { "" });
+        let line = text.lines().find(|line| line.split(['{', ' ']).next() == Some(sample.as_str())).expect("a sample");
+        let inner = line.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or("", |(inner, _)| inner);
+        inner.split("\",").filter_map(|label| Some(label.split_once('=')?.0.to_owned())).collect()
+    };
+    kinds.map(|(name, kind)| (name.to_owned(), labels(name, kind))).collect()
+}
+
+#[test]
+fn every_name_is_exported() {
+    let before = format!("= \"{}", names::PREFIX);
+    let constants = include_str!("names.rs").split(&before).skip(2);
+    let constants: BTreeSet<_> = constants.filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect();
+    assert_eq!(exported().into_iter().map(|(name, _)| name).collect::<BTreeSet<_>>(), constants);
+}
+
+#[test]
+fn the_manual_has_every_metric_with_its_labels_and_no_other() {
+    let listed = manual::items(&manual::section(manual::PROGRAM, ".Sh METRICS"));
+    let listed = listed.iter().map(|item| {
+        let words = manual::words(&item.head);
+        let labels = words.get(1).map_or("", |labels| labels.trim_matches(['{', '}']));
+        (words[0].to_owned(), labels.split(',').filter(|label| !label.is_empty()).map(str::to_owned).collect())
+    });
+    assert_eq!(listed.collect::<BTreeSet<_>>(), exported());
+}
+
+#[test]
+fn a_collector_with_metrics_of_its_own_process_gets_ours_only() {
+    let text = Metrics::new().render_for_a_collector(&snapshot());
+    assert!(text.contains(names::BUILD_INFO));
+    let foreign = text.lines().find(|line| !line.starts_with('#') && !line.starts_with(names::PREFIX));
+    assert_eq!(foreign, None);
 }
 
 #[test]
@@ -105,11 +161,7 @@ fn the_brake_shows_until_a_later_run_succeeds() {
 fn promtool_has_no_complaint() {
     use std::io::Write;
     use std::process::{Command, Stdio};
-    let metrics = Metrics::new();
-    metrics.run_finished(&record(1));
-    metrics.api_request("socket", "/metrics", 200);
-    metrics.api_denied("unauthorized");
-    let text = metrics.render(&snapshot());
+    let text = full();
     let child =
         Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let Ok(mut child) = child else { return };

@@ -160,7 +160,7 @@ impl<O: Outside> Supervisor<O> {
         }
         self.textfile.writing = true;
         self.textfile.due = Instant::now() + TEXTFILE_EVERY;
-        let text = self.metrics.render(&self.snapshot.borrow());
+        let text = self.metrics.render_for_a_collector(&self.snapshot.borrow());
         let outside = self.outside.clone();
         self.spawn(async move { outside.write(path, text).await }, |result| {
             Done::TextfileWritten(result.unwrap_or_else(|| Err(io::Error::other("panicked; see the log for where"))))

@@ -58,6 +58,8 @@ pub(crate) fn of_failed_run(error: &Error) -> &'static str {
 mod tests {
     use std::collections::BTreeSet;
 
+    use crate::manual;
+
     /// The IDs in the table above, as text, so that none can be forgotten here.
     fn ids<'a>(text: &'a str, before: &str) -> BTreeSet<&'a str> {
         let found = text.lines().filter_map(|line| line.split_once(before)?.1.get(..32));
@@ -70,5 +72,18 @@ mod tests {
         let catalogue = ids(include_str!("../../packaging/rbac-sync.catalog"), "-- ");
         assert_eq!(ours, catalogue);
         assert_eq!(ours.len(), 19);
+    }
+
+    #[test]
+    fn the_manual_has_every_id_with_the_subject_of_the_catalogue_and_no_other() {
+        let catalogue = include_str!("../../packaging/rbac-sync.catalog");
+        let entries = catalogue.split("\n-- ").skip(1).map(|entry| {
+            let subject = entry.lines().find_map(|line| line.strip_prefix("Subject: ")).expect("a subject");
+            (entry[..32].to_owned(), subject.to_owned())
+        });
+        let listed = manual::items(&manual::section(manual::PROGRAM, ".Sh JOURNAL"));
+        let ids = listed.iter().filter_map(|item| Some((item.head.strip_prefix("Li ")?, item.lines.join(" "))));
+        let ids: BTreeSet<_> = ids.map(|(id, subject)| (id.to_owned(), subject)).collect();
+        assert_eq!(ids, entries.collect());
     }
 }

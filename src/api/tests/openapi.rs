@@ -8,6 +8,7 @@ use super::contract::{DOCUMENT, resolved, validator};
 use super::server::Server;
 use crate::api::problem::Kind;
 use crate::api::router::Route;
+use crate::manual;
 
 /// Every operation: its path, its method in capitals, and itself.
 fn operations() -> Vec<(&'static str, String, &'static Value)> {
@@ -101,18 +102,17 @@ fn has_every_problem_under_its_status() {
 }
 
 #[test]
-fn the_manual_has_every_route_and_every_problem() {
-    let manual = include_str!("../../../man/rbac-sync.8");
-    for kind in Kind::ALL {
-        let item = format!(".It Li {} No ({})\n", kind.name(), kind.status().as_u16());
-        assert!(manual.contains(&item), "the manual lacks {item}");
-    }
-    for (path, method, _) in operations().into_iter().filter(|(_, method, _)| method != "HEAD") {
-        let item = format!(".It Li {method} {}", path.replace("{id}", "ID"));
-        let is_there =
-            |line: &str| line.strip_prefix(&item).is_some_and(|rest| rest.is_empty() || rest.starts_with('?'));
-        assert!(manual.lines().any(is_there), "the manual lacks {item}");
-    }
+fn the_manual_has_every_route_and_every_problem_and_no_other() {
+    let listed = manual::items(&manual::section(manual::PROGRAM, ".Sh CONTROL API"));
+    let listed = listed.iter().filter_map(|item| item.head.strip_prefix("Li "));
+    let (problems, rest): (Vec<_>, Vec<_>) = listed.partition(|head| head.contains(" No ("));
+    let known = Kind::ALL.map(|kind| format!("{} No ({})", kind.name(), kind.status().as_u16()));
+    assert_eq!(problems.into_iter().collect::<BTreeSet<_>>(), known.iter().map(String::as_str).collect());
+    let routes = rest.iter().filter(|head| head.contains(" /")).filter_map(|head| head.split('?').next());
+    let known = operations().into_iter().filter(|(_, method, _)| method != "HEAD");
+    let known: BTreeSet<_> =
+        known.map(|(path, method, _)| format!("{method} {}", path.replace("{id}", "ID"))).collect();
+    assert_eq!(routes.map(str::to_owned).collect::<BTreeSet<_>>(), known);
 }
 
 #[test]

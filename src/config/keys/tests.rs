@@ -1,4 +1,5 @@
 use super::*;
+use crate::manual;
 
 #[test]
 fn variables_follow_from_the_paths() {
@@ -38,20 +39,16 @@ fn suggests_only_what_is_near() {
 }
 
 /// The manual's items for the keys of a table: their names, and their text without markup.
-fn items_of(manual: &str, table: &str) -> Vec<(Vec<String>, String)> {
-    let (heading, several) = (format!(".Ss The table {table}"), format!(".Ss The tables {table}"));
-    let lines = manual.lines().skip_while(|line| *line != heading && *line != several).skip(1);
-    let mut items: Vec<(Vec<String>, String)> = Vec::new();
-    for line in lines.take_while(|line| !line.starts_with(".Ss") && !line.starts_with(".Sh")) {
-        if let Some(names) = line.strip_prefix(".It Ic ") {
-            items.push((names.split(" , ").map(str::to_owned).collect(), String::new()));
-        } else if let Some((_, text)) = items.last_mut() {
-            let words = if line.starts_with('.') { line.split_once(' ').map_or("", |(_, rest)| rest) } else { line };
-            text.push_str(words);
-            text.push(' ');
-        }
-    }
-    items
+fn items_of(table: &str) -> Vec<(Vec<String>, String)> {
+    let headings = [format!(".Ss The table {table}"), format!(".Ss The tables {table}")];
+    let heading = headings.iter().find(|heading| manual::FILE.lines().any(|line| line == *heading));
+    let lines = manual::section(manual::FILE, heading.unwrap_or_else(|| panic!("the manual has no table {table}")));
+    let named = |item: &manual::Item| {
+        let names = manual::words(&item.head).into_iter().filter(|word| *word != ",");
+        names.map(str::to_owned).collect()
+    };
+    let text = |item: &manual::Item| item.lines.iter().map(|line| manual::words(line).join(" ") + " ").collect();
+    manual::items(&lines).iter().map(|item| (named(item), text(item))).collect()
 }
 
 /// What the manual must say of a key, word for word.
@@ -63,8 +60,7 @@ fn facts(key: &Key) -> String {
 
 #[test]
 fn the_manual_says_of_each_key_what_this_table_says() {
-    let manual = include_str!("../../../man/rbac-sync.toml.5");
-    let variables = manual.replace(" Ns Ar NAME Ns Ev _", "");
+    let variables = manual::FILE.replace(" Ns Ar NAME Ns Ev _", "");
     for key in KEYS {
         if key.given == Given::Variable {
             assert!(variables.contains(&key.variable(None)), "{} is not in the manual", key.variable(None));
@@ -72,10 +68,33 @@ fn the_manual_says_of_each_key_what_this_table_says() {
         }
         let inner = key.path.starts_with("target.max_deletes.");
         let (table, name) = if inner { ("target", "max_deletes") } else { key.path.rsplit_once('.').unwrap() };
-        let items = items_of(manual, table);
+        let items = items_of(table);
         let item = items.iter().find(|(names, _)| names.iter().any(|other| other == name));
         let (_, text) = item.unwrap_or_else(|| panic!("{} has no item in the manual", key.path));
         assert!(text.contains(&facts(key)), "of {} the manual must say: {}", key.path, facts(key));
+    }
+}
+
+#[test]
+fn the_manual_names_the_keys_that_wait_for_a_restart() {
+    let lines = manual::section(manual::PROGRAM, ".Ss A restart is needed");
+    let named: Vec<_> =
+        lines.iter().filter_map(|line| line.strip_prefix(".Ic ")).map(|line| line.trim_end_matches(" ,")).collect();
+    let restart: Vec<_> = KEYS.iter().filter(|key| key.effect == Restart).map(|key| key.path).collect();
+    assert_eq!(named, restart);
+}
+
+#[test]
+fn the_manual_has_no_key_that_does_not_exist() {
+    let headings = manual::FILE
+        .lines()
+        .filter_map(|line| line.strip_prefix(".Ss The table ").or_else(|| line.strip_prefix(".Ss The tables ")));
+    let tables: Vec<_> = headings.collect();
+    assert!(tables.contains(&"http.client"), "{tables:?}");
+    for table in tables {
+        for name in items_of(table).into_iter().flat_map(|(names, _)| names) {
+            assert!(names_in(table).contains(&name.as_str()), "there is no {table}.{name}");
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The events of a supervisor at work, and the shape of each event.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -9,6 +10,7 @@ use super::*;
 use crate::api::testing::{at, record, reloaded};
 use crate::engine::{Class, Mode, Side};
 use crate::history::Trigger;
+use crate::manual;
 use crate::supervisor::tests::{Fake, Plan, config, set, started};
 use crate::supervisor::{LogRequest, Origin, PauseRequest, ReloadTrigger, RunRequest};
 
@@ -25,6 +27,14 @@ async fn until(follower: &mut Follower, name: &str) -> Vec<Event> {
 
 fn names(events: &[Event]) -> Vec<&'static str> {
     events.iter().map(Event::name).collect()
+}
+
+#[test]
+fn the_manual_has_every_event_and_no_other() {
+    let listed = manual::items(&manual::section(manual::PROGRAM, ".Ss Events"));
+    let listed = listed.iter().flat_map(|item| manual::words(&item.head)).filter(|word| *word != ",");
+    let names = include_str!("mod.rs").lines().filter_map(|line| line.trim().strip_prefix("Self::")?.split('"').nth(1));
+    assert_eq!(listed.collect::<BTreeSet<_>>(), names.collect());
 }
 
 #[tokio::test(start_paused = true)]
