@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use super::cursor::{advance, begin, begin_in, hold};
 use super::memory::{Memory, Poll};
 use super::sweep::LONGEST_TRANSACTION;
-use crate::source::Horizon;
+use crate::source::{Horizon, LEVELS};
 
 const OVERLAP: i64 = 60;
 /// Clocks of nodes are ahead or behind by less than the overlap.
@@ -96,7 +96,7 @@ impl World {
             }
             cursor = hold(cursor, reached, memory.limit(horizon, 0), now);
             memory.settle(horizon, overlap, instant);
-            memory.polled(Poll { at: instant, horizon, now, reached: [reached; 3], newest_pk: [Some(0); 3] });
+            memory.polled(Poll { at: instant, horizon, now, reached: [reached; LEVELS], newest_pk: [Some(0); LEVELS] });
         }
         (read, cursor)
     }

@@ -18,6 +18,8 @@ pub(super) const PATIENTS: usize = 2000;
 pub(super) struct Seen {
     patients: HashSet<i64>,
     studies: HashSet<i64>,
+    /// Series whose instances have been looked at.
+    pub(super) series: HashSet<i64>,
 }
 
 impl Run<'_> {
@@ -94,6 +96,7 @@ impl Run<'_> {
         let pks: Vec<i64> = pks.iter().copied().filter(|pk| self.seen.studies.insert(*pk)).collect();
         for pks in pks.chunks(STUDIES) {
             self.study_batch(pks).await?;
+            self.follow_instances(pks).await?;
         }
         Ok(())
     }
@@ -188,6 +191,7 @@ impl Run<'_> {
             study_id: series.row.study_fk,
             study_uid: uids.get(&series.row.study_fk).copied().unwrap_or_default().to_owned(),
             series_uid: series.row.series_uid,
+            ..Candidate::default()
         });
         self.gone().add(Level::Series, absent);
         Ok(())
@@ -205,13 +209,13 @@ impl Run<'_> {
             source_pk: study.row.source_pk,
             study_id: study.id,
             study_uid: study.row.study_uid,
-            series_uid: String::new(),
+            ..Candidate::default()
         });
         self.studies_gone(gone.collect()).await
     }
 }
 
-fn by_id<T>(rows: &[(i64, T)]) -> Vec<(i64, &T)> {
+pub(super) fn by_id<T>(rows: &[(i64, T)]) -> Vec<(i64, &T)> {
     rows.iter().map(|(id, row)| (*id, row)).collect()
 }
 

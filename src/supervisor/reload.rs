@@ -14,7 +14,7 @@ use super::audit::Asker;
 use super::lane::Lane;
 use super::outside::Outside;
 use super::{Denied, Done, ReloadEdge, ReloadOutcome, ReloadTrigger, Supervisor};
-use crate::config::{self, Change, Config, Effect, Loaded, SourceName};
+use crate::config::{self, Change, Config, Effect, Loaded, SourceConfig, SourceName};
 use crate::engine::{Class, Error, Side};
 use crate::history::Actor;
 use crate::telemetry::message;
@@ -67,8 +67,11 @@ async fn propose<O: Outside>(
     let other_target = loaded.config.target.endpoint != running.target.endpoint;
     let target = other_target.then(|| Arc::new(outside.target(&loaded.config.target)));
 
-    let elsewhere = changed.iter().map(|new| before(&new.name).is_none_or(|old| old.endpoint != new.endpoint));
-    let proofs = sources.iter().zip(elsewhere).filter(|(_, elsewhere)| *elsewhere).map(|((name, source), _)| {
+    // What was not read before must be proved to be readable.
+    let differs =
+        |old: &SourceConfig, new: &SourceConfig| old.endpoint != new.endpoint || (new.instances && !old.instances);
+    let unproved = changed.iter().map(|new| before(&new.name).is_none_or(|old| differs(old, new)));
+    let proofs = sources.iter().zip(unproved).filter(|(_, unproved)| *unproved).map(|((name, source), _)| {
         let proof = proved(Side::Source, outside.prove_source(source));
         async move { proof.await.map_err(|error| format!("source \"{name}\": {error}")) }
     });

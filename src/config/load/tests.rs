@@ -126,7 +126,7 @@ interval = 0
 [[source]]
 url = 'mysql://h/d'
 time_zone = 'Asia/Soul'
-instances = true
+instances = 'many'
 
 [target]
 url = 5
