@@ -192,7 +192,8 @@ async fn instances_that_are_purged_to_metadata_stay() {
         let mut site = loaded(dialect, 60, 238).await;
         let large = large_series(&mut site, LARGE).await;
         site.sync(&[]).await;
-        let of_large = site.archive.db.numbers(&format!("SELECT pk FROM instance WHERE series_fk = {large}")).await.len();
+        let of_large =
+            site.archive.db.numbers(&format!("SELECT pk FROM instance WHERE series_fk = {large}")).await.len();
         let before = number(&site, LIVE).await;
         for series in site.archive.db.numbers("SELECT pk FROM series").await {
             edit::purge(&mut site.archive, series).await;
