@@ -1,7 +1,8 @@
 //! Looking at the instances of a series again: the one path from the source's rows of this level to the target's.
 //!
 //! A series may have a million instances and a study may have many series, so whatever is looked at is first
-//! counted on both sides, and then read and written in pages of bounded size, each of which is a transaction.
+//! counted on both sides, and then read and written in pages of bounded size, each of which is a transaction. A page
+//! is read while the one before it is written.
 //!
 //! Where the source has no index on `instance.updated_time` a scan for changes is done in parts, from the largest
 //! pk down: the table may be so large that one statement over all of it would take longer than any may, and what
@@ -12,20 +13,21 @@ use std::time::{Duration, Instant};
 
 use chrono::NaiveDateTime;
 
+use super::apply::{Apply, by_id};
 use super::cursor::{advance, begin_in, hold};
 use super::delta::Progress;
 use super::plan::{Plan, plan};
-use super::project::{STUDIES, by_id};
+use super::project::{AHEAD, overlap};
 use super::sweep::{END, START, page_end};
 use super::{Error, Run};
 use crate::model::Instance;
-use crate::source::{Level, SeriesPlace, SourceInstance};
+use crate::source::{Level, SeriesPlace, Snapshot, SourceInstance};
 use crate::target::{Candidate, Cursor, Ended, InstanceCount};
 
 /// Instances that are compared in one go.
 const PAGE: u64 = 5000;
 /// Series that are looked at in one go.
-const SERIES: usize = 500;
+const SERIES: usize = 2000;
 /// Keys of one part of a scan: a fraction of a second.
 const PART: i64 = 200_000;
 /// A run goes on with a scan for so long.
@@ -172,7 +174,7 @@ impl Run<'_> {
             let after = upto.saturating_sub(PART);
             let hints = self.snapshot.instances_changed(after, upto, scan.since).await?;
             took += begun.elapsed();
-            for batch in hints.chunks(STUDIES) {
+            for batch in hints.chunks(AHEAD) {
                 self.look_again(Level::Instance, batch.iter().map(|hint| hint.look_at).collect()).await?;
                 self.commit().await?;
                 self.delete_if_many().await?;
@@ -280,57 +282,53 @@ impl Run<'_> {
     async fn compare_instances(&mut self, owners: Vec<Owner>) -> Result<(), Error> {
         let some = owners.into_iter().filter(|owner| owner.size() > 0);
         let (small, large): (Vec<_>, Vec<_>) = some.partition(|owner| owner.size() <= PAGE);
-        for group in groups(small) {
-            self.compare_whole(&group).await?;
-        }
+        self.compare_whole(groups(small)).await?;
         for owner in large {
             self.compare_in_pages(&owner).await?;
         }
         Ok(())
     }
 
-    /// Compares series whose instances make one page together.
-    async fn compare_whole(&mut self, owners: &[Owner]) -> Result<(), Error> {
-        let by_pk: HashMap<i64, &Owner> = owners.iter().map(|owner| (owner.place.pk, owner)).collect();
-        let by_id: HashMap<i64, &Owner> = owners.iter().map(|owner| (owner.id, owner)).collect();
-        self.keep_rows().await?;
-        let pks: Vec<i64> = by_pk.keys().copied().collect();
-        let found = self.snapshot.instances_of(&pks).await?;
-        let wanted = found.into_iter().filter_map(|row| Some(by_pk.get(&row.series_pk)?.wanted(row))).collect();
-        let known: Vec<i64> = owners.iter().filter(|owner| owner.here.all > 0).map(|owner| owner.id).collect();
-        let existing = if known.is_empty() { Vec::new() } else { self.target.instances_of(&known).await? };
-        let plan = plan(wanted, existing, |row| (row.series_fk, row.instance_uid.clone()));
-        self.write_instances(&plan).await?;
-        let gone = plan.absent.into_iter().filter_map(|row| {
-            let owner = by_id.get(&row.row.series_fk).filter(|owner| !owner.place.purged)?;
-            Some(owner.candidate(row.id, row.row.source_pk, row.row.instance_uid))
-        });
-        self.gone().add(Level::Instance, gone);
-        self.commit().await?;
-        self.delete_if_many().await
+    /// Compares groups of series whose instances make one page each.
+    async fn compare_whole(&mut self, groups: Vec<Vec<Owner>>) -> Result<(), Error> {
+        let mut groups = groups.into_iter().peekable();
+        let mut ahead = None;
+        while let Some(owners) = groups.next() {
+            let found = match ahead.take() {
+                Some(found) => found,
+                None => {
+                    self.keep_rows().await?;
+                    read_whole(&mut self.snapshot, &owners).await?
+                }
+            };
+            let (snapshot, mut apply) = self.split();
+            let write = apply.whole_series(&owners, found);
+            match groups.peek() {
+                Some(next) => ahead = Some(overlap(write, read_whole(snapshot, next)).await?),
+                None => write.await?,
+            }
+            self.commit().await?;
+            self.delete_if_many().await?;
+        }
+        Ok(())
     }
 
     /// Compares a series that has more instances than one page.
     async fn compare_in_pages(&mut self, owner: &Owner) -> Result<(), Error> {
-        let mut after = String::new();
+        self.keep_rows().await?;
+        let (mut found, mut next) = read_page(&mut self.snapshot, owner, "").await?;
         let mut matched = 0;
         loop {
-            self.keep_rows().await?;
-            let found = self.snapshot.instances_after(owner.place.pk, &after, PAGE as usize).await?;
-            let last = found.last().filter(|_| found.len() as u64 == PAGE).map(|last| last.row.instance_uid.clone());
-            let wanted: Vec<Instance> = found.into_iter().map(|row| owner.wanted(row)).collect();
-            let uids = wanted.iter().map(|row| row.instance_uid.as_str()).collect();
-            let existing =
-                if owner.here.all == 0 { Vec::new() } else { self.target.instances_named(owner.id, uids).await? };
-            matched += existing.iter().filter(|row| !row.deleted).count() as u64;
-            let plan = plan(wanted, existing, |row| row.instance_uid.clone());
-            self.write_instances(&plan).await?;
+            let (snapshot, mut apply) = self.split();
+            let write = apply.part_of_series(owner, found, &mut matched);
+            let Some(after) = next else {
+                write.await?;
+                break;
+            };
+            (found, next) = overlap(write, read_page(snapshot, owner, &after)).await?;
             self.commit().await?;
-            match last {
-                Some(last) => after = last,
-                None => break,
-            }
         }
+        self.commit().await?;
         if owner.here.live > matched && !owner.place.purged { self.find_surplus(owner).await } else { Ok(()) }
     }
 
@@ -353,6 +351,42 @@ impl Run<'_> {
             }
         }
     }
+}
+
+impl Apply<'_, '_> {
+    /// Writes all instances of some series, and finds those that are gone.
+    async fn whole_series(&mut self, owners: &[Owner], found: Vec<SourceInstance>) -> Result<(), Error> {
+        let by_pk: HashMap<i64, &Owner> = owners.iter().map(|owner| (owner.place.pk, owner)).collect();
+        let by_id: HashMap<i64, &Owner> = owners.iter().map(|owner| (owner.id, owner)).collect();
+        let wanted = found.into_iter().filter_map(|row| Some(by_pk.get(&row.series_pk)?.wanted(row))).collect();
+        let known: Vec<i64> = owners.iter().filter(|owner| owner.here.all > 0).map(|owner| owner.id).collect();
+        let existing = if known.is_empty() { Vec::new() } else { self.target.instances_of(&known).await? };
+        let plan = plan(wanted, existing, |row| (row.series_fk, row.instance_uid.clone()));
+        self.write_instances(&plan).await?;
+        let gone = plan.absent.into_iter().filter_map(|row| {
+            let owner = by_id.get(&row.row.series_fk).filter(|owner| !owner.place.purged)?;
+            Some(owner.candidate(row.id, row.row.source_pk, row.row.instance_uid))
+        });
+        self.memory.gone[self.look].add(Level::Instance, gone);
+        self.commit().await
+    }
+
+    /// Writes some instances of a large series; `matched` grows by those that were live before.
+    async fn part_of_series(
+        &mut self,
+        owner: &Owner,
+        found: Vec<SourceInstance>,
+        matched: &mut u64,
+    ) -> Result<(), Error> {
+        let wanted: Vec<Instance> = found.into_iter().map(|row| owner.wanted(row)).collect();
+        let uids = wanted.iter().map(|row| row.instance_uid.as_str()).collect();
+        let existing =
+            if owner.here.all == 0 { Vec::new() } else { self.target.instances_named(owner.id, uids).await? };
+        *matched += existing.iter().filter(|row| !row.deleted).count() as u64;
+        let plan = plan(wanted, existing, |row| row.instance_uid.clone());
+        self.write_instances(&plan).await?;
+        self.commit().await
+    }
 
     async fn write_instances(&mut self, plan: &Plan<Instance>) -> Result<(), Error> {
         *self.uncommitted.instances() += plan.counts();
@@ -361,6 +395,22 @@ impl Run<'_> {
         self.target.insert(&inserted).await?;
         self.target.upsert(&by_id(&plan.update)).await
     }
+}
+
+async fn read_whole(snapshot: &mut Snapshot<'_>, owners: &[Owner]) -> Result<Vec<SourceInstance>, Error> {
+    let pks: Vec<i64> = owners.iter().map(|owner| owner.place.pk).collect();
+    snapshot.instances_of(&pks).await
+}
+
+/// A page of the instances of a series, and where the next one begins, if there is one.
+async fn read_page(
+    snapshot: &mut Snapshot<'_>,
+    owner: &Owner,
+    after: &str,
+) -> Result<(Vec<SourceInstance>, Option<String>), Error> {
+    let found = snapshot.instances_after(owner.place.pk, after, PAGE as usize).await?;
+    let last = found.last().filter(|_| found.len() as u64 == PAGE).map(|last| last.row.instance_uid.clone());
+    Ok((found, last))
 }
 
 /// Series in groups that make at most one page each.
