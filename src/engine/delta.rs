@@ -55,15 +55,15 @@ impl Run<'_> {
             }
             if level == Level::Instance && !indexed {
                 if let Some(pk) = self.memory.new_behind(index) {
-                    self.look_at_new(level, pk).await?;
+                    Box::pin(self.look_at_new(level, pk)).await?;
                 }
-                scan = self.scan_instances(scan, &mut progress).await?;
+                scan = Box::pin(self.scan_instances(scan, &mut progress)).await?;
                 continue;
             }
             let waits = !indexed && self.settings.scan_percent.is_some() && !self.memory.may_scan(index, begun);
             match self.memory.new_behind(index).filter(|_| waits) {
-                Some(pk) => self.look_at_new(level, pk).await?,
-                None => self.look_at_changed(level, indexed, &mut progress).await?,
+                Some(pk) => Box::pin(self.look_at_new(level, pk)).await?,
+                None => Box::pin(self.look_at_changed(level, indexed, &mut progress)).await?,
             }
         }
         let poll = Poll { at: begun, horizon, now, reached: progress.reached, newest_pk };
@@ -73,7 +73,7 @@ impl Run<'_> {
         if !waits {
             self.end_delta(&mut progress, poll, scan).await?;
         }
-        self.roll().await?;
+        Box::pin(self.roll()).await?;
         self.settle().await?;
         if waits { self.end_delta(&mut progress, poll, scan).await } else { self.commit().await }
     }

@@ -25,11 +25,11 @@ use crate::source::{Level, SeriesPlace, Snapshot, SourceInstance};
 use crate::target::{Candidate, Cursor, Ended, InstanceCount};
 
 /// Instances that are compared in one go.
-const PAGE: u64 = 5000;
+const PAGE: u64 = 3000;
 /// Series that are looked at in one go.
 const SERIES: usize = 2000;
 /// Keys of one part of a scan: a fraction of a second.
-const PART: i64 = 200_000;
+const PART: i64 = 50_000;
 /// A run goes on with a scan for so long.
 const SLICE: Duration = Duration::from_millis(500);
 
@@ -105,9 +105,10 @@ impl Run<'_> {
     pub(super) async fn instances(&mut self, series_pks: &[i64]) -> Result<(), Error> {
         let pks: Vec<i64> = series_pks.iter().copied().filter(|pk| self.seen.series.insert(*pk)).collect();
         for pks in pks.chunks(SERIES) {
-            let owners = self.owners(pks).await?;
+            // On the heap, as the studies.
+            let owners = Box::pin(self.owners(pks)).await?;
             let owners = self.counted(owners).await?;
-            self.compare_instances(owners).await?;
+            Box::pin(self.compare_instances(owners)).await?;
         }
         Ok(())
     }
@@ -450,10 +451,10 @@ mod tests {
 
     #[test]
     fn a_group_is_never_more_than_a_page() {
-        let sizes = [PAGE, 1, 2000, 2999, 1, 4999, 2];
+        let sizes = [PAGE, 1, 1000, PAGE - 1001, 1, PAGE - 1, 2];
         let groups = groups(sizes.into_iter().zip(0..).map(|(size, pk)| owner(pk, size, 0, false)).collect());
         let sizes: Vec<Vec<u64>> = groups.iter().map(|group| group.iter().map(Owner::size).collect()).collect();
-        assert_eq!(sizes, [vec![PAGE], vec![1, 2000, 2999], vec![1, 4999], vec![2]]);
+        assert_eq!(sizes, [vec![PAGE], vec![1, 1000, PAGE - 1001], vec![1, PAGE - 1], vec![2]]);
     }
 
     #[test]

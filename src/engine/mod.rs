@@ -175,7 +175,7 @@ async fn attempt(
         seen: Seen::default(),
     };
     run.memory.begin();
-    let done = run.work(cursors, mode).await;
+    let done = Box::pin(run.work(cursors, mode)).await;
     if !done.as_ref().is_err_and(|error| error.side == Side::Target || error.class == Class::Cancelled) {
         run.memory.kept();
     }
@@ -233,14 +233,14 @@ impl Run<'_> {
         let loading = mirrored.iter().any(|cursor| cursor.is_none_or(|cursor| cursor.load_pk.is_some()));
         if loading {
             *mode = Mode::Full;
-            self.load(cursors).await?;
+            Box::pin(self.load(cursors)).await?;
         } else if self.settings.mode == Mode::Full || (self.settings.allow_deletes && self.memory.may_hold_more()) {
             // Not all that is gone is known or was kept: who allows it allows a look at all.
             *mode = Mode::Full;
-            self.full().await?;
+            Box::pin(self.full()).await?;
         } else {
             self.follows = self.settings.instances;
-            self.delta(cursors.map(Option::unwrap_or_default)).await?;
+            Box::pin(self.delta(cursors.map(Option::unwrap_or_default))).await?;
         }
         self.memory.orphans.error().map_or(Ok(()), Err)
     }

@@ -83,9 +83,10 @@ impl<'a> Run<'a> {
     /// Looks at studies again, each with all its series. The last transaction is left open.
     pub(super) async fn studies(&mut self, pks: &[i64]) -> Result<(), Error> {
         let pks: Vec<i64> = pks.iter().copied().filter(|pk| self.seen.studies.insert(*pk)).collect();
-        self.study_pages(&pks).await?;
+        // On the heap: looks call looks, and all of them together are too much for the stack of a thread.
+        Box::pin(self.study_pages(&pks)).await?;
         for pks in pks.chunks(STUDIES) {
-            self.follow_instances(pks).await?;
+            Box::pin(self.follow_instances(pks)).await?;
         }
         Ok(())
     }
