@@ -10,9 +10,9 @@ use std::time::Instant;
 use chrono::NaiveDateTime;
 
 use super::cursor::{advance, begin_in, hold};
-use super::instances::Scan;
 use super::memory::Poll;
 use super::project::AHEAD;
+use super::scan::Scan;
 use super::sweep::{START, key_of};
 use super::{Error, Run};
 use crate::model::{Links, survivor};

@@ -3,21 +3,12 @@
 //! A series may have a million instances and a study may have many series, so whatever is looked at is first
 //! counted on both sides, and then read and written in pages of bounded size, each of which is a transaction. A page
 //! is read while the one before it is written.
-//!
-//! Where the source has no index on `instance.updated_time` a scan for changes is done in parts, from the largest
-//! pk down: the table may be so large that one statement over all of it would take longer than any may, and what
-//! was stored while nobody looked is found first.
 
 use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
-
-use chrono::NaiveDateTime;
 
 use super::apply::{Apply, by_id};
-use super::cursor::{advance, begin_in, hold};
-use super::delta::Progress;
 use super::plan::{Plan, plan};
-use super::project::{AHEAD, overlap};
+use super::project::overlap;
 use super::sweep::{END, START, page_end};
 use super::{Error, Run};
 use crate::model::Instance;
@@ -28,10 +19,6 @@ use crate::target::{Candidate, Cursor, Ended, InstanceCount};
 const PAGE: u64 = 3000;
 /// Series that are looked at in one go.
 const SERIES: usize = 2000;
-/// Keys of one part of a scan: a fraction of a second.
-const PART: i64 = 50_000;
-/// A run goes on with a scan for so long.
-const SLICE: Duration = Duration::from_millis(500);
 
 /// A series that is live in the target.
 #[derive(Clone, Debug)]
@@ -85,21 +72,6 @@ impl Owner {
     }
 }
 
-/// A scan of `updated_time` over all instances, in parts.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Scan {
-    /// What is still to be read: up to this pk.
-    upto: i64,
-    /// What changed since then is looked for.
-    since: NaiveDateTime,
-    /// The archive's clock when it began.
-    now: NaiveDateTime,
-    /// How far the cursor may move for what was under way when it began.
-    limit: Option<Option<NaiveDateTime>>,
-    /// The latest change found so far.
-    reached: Option<NaiveDateTime>,
-}
-
 impl Run<'_> {
     /// Looks at series again, each with all its instances.
     pub(super) async fn instances(&mut self, series_pks: &[i64]) -> Result<(), Error> {
@@ -147,53 +119,6 @@ impl Run<'_> {
             self.delete_if_many().await?;
         }
         Ok(())
-    }
-
-    /// Goes on with a scan, or begins one, within its share of the time; answers what is left of it. A run that
-    /// somebody asked for does all of it.
-    pub(super) async fn scan_instances(
-        &mut self,
-        scan: Option<Scan>,
-        progress: &mut Progress,
-    ) -> Result<Option<Scan>, Error> {
-        let (index, share) = (Level::Instance as usize, self.settings.scan_percent);
-        if share.is_some() && !self.memory.may_scan(index, Instant::now()) {
-            return Ok(scan);
-        }
-        let stored = progress.stored[index].updated_time;
-        let mut scan = scan.filter(|_| share.is_some()).unwrap_or_else(|| Scan {
-            upto: END,
-            since: begin_in(self.snapshot.time_zone(), stored, self.settings.overlap, progress.now),
-            now: progress.now,
-            limit: self.memory.limit(progress.horizon, index),
-            reached: stored,
-        });
-        let mut took = Duration::ZERO;
-        let ended = loop {
-            let begun = Instant::now();
-            let Some(upto) = self.snapshot.newest_instance_upto(scan.upto).await? else { break true };
-            let after = upto.saturating_sub(PART);
-            let hints = self.snapshot.instances_changed(after, upto, scan.since).await?;
-            took += begun.elapsed();
-            for batch in hints.chunks(AHEAD) {
-                self.look_again(Level::Instance, batch.iter().map(|hint| hint.look_at).collect()).await?;
-                self.commit().await?;
-                self.delete_if_many().await?;
-            }
-            scan.reached = advance(scan.reached, hints.iter().map(|hint| hint.updated_time), scan.now);
-            scan.upto = after;
-            self.commit().await?;
-            if share.is_some() && took >= SLICE {
-                break false;
-            }
-        };
-        if let Some(percent) = share {
-            self.memory.scanned(index, took, percent, Instant::now());
-        }
-        if ended {
-            progress.reached[index] = hold(stored, scan.reached, scan.limit, scan.now);
-        }
-        Ok(Some(scan).filter(|_| !ended))
     }
 
     /// Which of these candidates are in the source after all, by `id`; of a series that is purged to metadata all

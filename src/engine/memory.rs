@@ -10,9 +10,9 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 
 use super::cursor::advance;
 use super::gone::{Gone, Tally};
-use super::instances::Scan;
 use super::institutions::Codes;
 use super::orphans::Orphans;
+use super::scan::Scan;
 use super::sweep::{END, START};
 use super::{Kind, Settings};
 use crate::source::{Horizon, LEVELS};

@@ -35,6 +35,7 @@ mod plan;
 mod project;
 mod report;
 mod rolling;
+mod scan;
 mod sweep;
 
 use std::time::Duration;
