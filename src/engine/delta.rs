@@ -105,8 +105,11 @@ impl Run<'_> {
                 let percent = self.settings.scan_percent.unwrap_or(100.0);
                 self.memory.scanned(index, begun.elapsed(), percent, Instant::now());
             }
+            // However many hints of a page name it: each look comes after the page was read.
+            let mut looked_at = HashSet::new();
             for batch in hints.chunks(AHEAD) {
-                self.look_again(level, batch.iter().map(|hint| hint.look_at).collect()).await?;
+                let pks = batch.iter().map(|hint| hint.look_at).filter(|pk| looked_at.insert(*pk));
+                self.look_again(level, pks.collect()).await?;
                 let times = batch.iter().map(|hint| hint.updated_time);
                 progress.reached[index] = advance(progress.reached[index], times, progress.now);
                 if self.gone().is_empty() {
@@ -129,8 +132,10 @@ impl Run<'_> {
         let mut position = behind;
         loop {
             let rows = self.snapshot.added(level, position, HINTS).await?;
+            let mut looked_at = HashSet::new();
             for batch in rows.chunks(AHEAD) {
-                self.look_again(level, batch.iter().map(|(_, look_at)| *look_at).collect()).await?;
+                let pks = batch.iter().map(|(_, look_at)| *look_at).filter(|pk| looked_at.insert(*pk));
+                self.look_again(level, pks.collect()).await?;
                 self.commit().await?;
                 self.delete_if_many().await?;
             }
@@ -159,7 +164,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    pub(super) async fn look_again(&mut self, level: Level, pks: Vec<i64>) -> Result<(), Error> {
+    async fn look_again(&mut self, level: Level, pks: Vec<i64>) -> Result<(), Error> {
         match level {
             Level::Study | Level::Series => return self.studies(&pks).await,
             Level::Instance => return self.instances(&pks).await,

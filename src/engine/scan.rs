@@ -5,13 +5,13 @@
 //! while nobody looked is found first. A row that changes behind the place of a scan is left for the next one, for
 //! the cursor moves no further than the clock stood when the scan began.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use chrono::NaiveDateTime;
 
 use super::cursor::{advance, begin_in, hold};
 use super::delta::Progress;
-use super::project::AHEAD;
 use super::sweep::END;
 use super::{Error, Run};
 use crate::source::Level;
@@ -83,11 +83,9 @@ impl Run<'_> {
             let after = upto.saturating_sub(PART);
             let hints = self.snapshot.instances_changed(after, upto, scan.since).await?;
             took += begun.elapsed();
-            for batch in hints.chunks(AHEAD) {
-                self.look_again(Level::Instance, batch.iter().map(|hint| hint.look_at).collect()).await?;
-                self.commit().await?;
-                self.delete_if_many().await?;
-            }
+            let series: BTreeSet<i64> = hints.iter().map(|hint| hint.look_at).collect();
+            self.instances(&Vec::from_iter(series)).await?;
+            self.delete_if_many().await?;
             scan.done(after, hints.iter().map(|hint| hint.updated_time));
             self.commit().await?;
             if share.is_some() && took >= SLICE {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::archive::Val;
+use crate::harness::cluster::READER;
 use crate::harness::compare::Gone;
 use crate::harness::daemon::Daemon;
 use crate::harness::edit;
@@ -339,6 +340,21 @@ async fn an_instance_of_a_study_without_a_patient_waits_for_the_patient() {
         site.sync(&["--mode", "full"]).await;
         site.assert_in_step("after the patient is there").await;
     }
+}
+
+#[tokio::test]
+async fn table_instance_needs_a_grant_only_where_it_is_read() {
+    let mut site = filled(Site::new(Shape::release("5.35.0"), random::seed(245)).await, 20).await;
+    site.archive.db.run(&format!("REVOKE SELECT ON instance FROM {READER}")).await;
+    site.settings.instances = false;
+    site.sync(&[]).await;
+    site.settings.instances = true;
+    let refused = site.once(&[]).await;
+    assert_eq!(refused.code, 1, "{refused:#?}");
+    assert!(refused.output.contains("may not read table instance"), "{refused:#?}");
+    site.archive.db.run(&format!("GRANT SELECT ON instance TO {READER}")).await;
+    site.sync(&[]).await;
+    site.assert_in_step("after the grant").await;
 }
 
 #[tokio::test]
