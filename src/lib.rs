@@ -18,7 +18,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`config`] | the TOML file and the environment, validated into one immutable [`config::Config`] |
-//! | [`model`] | what a patient, a study and a series mean in the target; normalisation of source values |
+//! | [`model`] | what a patient, a study, a series and an instance mean in the target; normalisation of source values |
 //! | [`database`] | sessions with a database of whatever dialect, and one kind of error |
 //! | [`source`] | reading an archive's database: introspection and the SQL of each dialect |
 //! | [`target`] | the RBAC database: schema, rows, cursors, history and control state |

@@ -66,6 +66,7 @@ pub(crate) fn config() -> Config {
             endpoint: endpoint.clone(),
             time_zone: chrono_tz::UTC,
             overlap: Duration::from_secs(360),
+            instances: false,
             pace: Pace::default(),
         }],
         target: TargetConfig {

@@ -30,7 +30,7 @@ pub(super) async fn run(args: &ForgetArgs) -> Result<Exit, Failure> {
     }
     let mut told = 0;
     let progress = |gone: &Forgotten| {
-        let so_far = gone.series + gone.studies + gone.patients;
+        let so_far = gone.instances.unwrap_or_default() + gone.series + gone.studies + gone.patients;
         // A line for each batch would be too many.
         if so_far / 100_000 != told {
             told = so_far / 100_000;
@@ -70,8 +70,9 @@ fn chosen(config: &Config, there: &[String], name: &str) -> Result<SourceName, F
 }
 
 fn words(rows: &Forgotten) -> String {
-    let Forgotten { series, studies, patients, institutions } = rows;
-    format!("{patients} patients, {studies} studies, {series} series and {institutions} institutions")
+    let Forgotten { instances, series, studies, patients, institutions } = rows;
+    let instances = instances.map_or_else(String::new, |instances| format!(", {instances} instances"));
+    format!("{patients} patients, {studies} studies, {series} series{instances} and {institutions} institutions")
 }
 
 #[cfg(test)]

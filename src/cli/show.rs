@@ -179,7 +179,7 @@ pub(super) fn differences(runs: &[RunRecord]) -> String {
                 let numbers = [counts.inserted, counts.updated, counts.deleted];
                 [level.to_owned()].into_iter().chain(numbers.map(|number| number.to_string())).collect()
             };
-            let rows: Vec<Vec<String>> = run.levels.iter().into_iter().map(row).collect();
+            let rows: Vec<Vec<String>> = run.levels.iter().map(row).collect();
             text.push_str(&table(&["LEVEL", "MISSING", "DIFFERENT", "SURPLUS"], &rows));
         }
     }
@@ -191,7 +191,7 @@ fn levels(levels: &Levels) -> String {
         let numbers = [counts.inserted, counts.updated, counts.deleted, counts.unchanged];
         [level.to_owned()].into_iter().chain(numbers.map(|number| number.to_string())).collect()
     };
-    let rows: Vec<Vec<String>> = levels.iter().into_iter().map(row).collect();
+    let rows: Vec<Vec<String>> = levels.iter().map(row).collect();
     table(&["LEVEL", "INSERTED", "UPDATED", "DELETED", "UNCHANGED"], &rows)
 }
 

@@ -64,8 +64,9 @@ fn reloaded(outcome: &ReloadOutcome) -> String {
 pub(super) fn progress(progress: &Progress) -> String {
     let speeds = &progress.levels;
     // The names in their one place and order.
-    let names = Levels::default().iter().map(|(name, _)| name);
-    let levels = names.into_iter().zip([speeds.institution, speeds.patient, speeds.study, speeds.series]);
+    let every = Levels::none(speeds.instance.is_some());
+    let always = [speeds.institution, speeds.patient, speeds.study, speeds.series];
+    let levels = every.iter().map(|(name, _)| name).zip(always.into_iter().chain(speeds.instance));
     let reached: Vec<String> = levels
         .filter(|(_, speed)| speed.processed > 0)
         .map(|(name, speed)| format!("{name} {}", speed.processed))

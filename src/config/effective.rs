@@ -55,8 +55,7 @@ pub(super) fn source_leaves(source: &SourceConfig) -> Vec<Leaf<'_>> {
         shown("source.sweep_every", duration(source.pace.sweep_every)),
         shown("source.sweep_percent", source.pace.sweep_percent),
         shown("source.scan_percent", source.pace.scan_percent),
-        // The validation refuses anything else.
-        shown("source.instances", false),
+        shown("source.instances", source.instances),
     ]
 }
 

@@ -108,7 +108,7 @@ pub const KEYS: &[Key] = &[
     key("source.sweep_every", "1s to 24h, or whole seconds as a number", "15m", FileOrVariable, Hot, "a comparison of all rows begins no more often than this"),
     key("source.sweep_percent", "0 to 100", "10.0", FileOrVariable, Hot, "share of the interval that a run may spend on that comparison; 0 switches it off"),
     key("source.scan_percent", "above 0 to 100", "10.0", FileOrVariable, Hot, "share of time that scans of updated_time without an index may take"),
-    key("source.instances", "false", "false", FileOrVariable, Hot, "mirror the instance level too (not in this version)"),
+    key("source.instances", "true or false", "false", FileOrVariable, Hot, "mirror the instance level too"),
     key("target.url", "a postgres:, mysql:, mariadb: or sqlite: URL", "required", FileOrVariable, Hot, "the RBAC database"),
     key("target.password_file", "an absolute path", "none", FileOrVariable, Hot, "file that holds the login's password"),
     key("target.password_credential", "a name", "none", FileOrVariable, Hot, "systemd credential that holds the login's password"),

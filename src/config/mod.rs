@@ -121,6 +121,8 @@ pub struct SourceConfig {
     pub time_zone: chrono_tz::Tz,
     /// How far before the cursor each delta reads again.
     pub overlap: Duration,
+    /// Whether the instance level is mirrored too.
+    pub instances: bool,
     /// What reading may cost the archive.
     pub pace: Pace,
 }

@@ -162,13 +162,10 @@ fn source(
     let endpoint = endpoint_of(section, "source", at, environment, findings);
     let time_zone = time_zone(section, "source.time_zone", at, findings);
     let overlap = findings.value(section, "source.overlap", |value| values::duration(value, Duration::ZERO));
-    findings.value(section, "source.instances", |value| match values::boolean(value)? {
-        false => Ok(()),
-        true => Err("this version does not mirror the instance level; remove the key or set it to false".to_owned()),
-    });
+    let instances = findings.value(section, "source.instances", values::boolean).unwrap_or_default();
     let pace = pace(section, findings);
     let overlap = overlap.unwrap_or(OVERLAP);
-    Some(SourceConfig { name: name?, endpoint: endpoint?, time_zone: time_zone?, overlap, pace })
+    Some(SourceConfig { name: name?, endpoint: endpoint?, time_zone: time_zone?, overlap, instances, pace })
 }
 
 fn pace(section: &Section, findings: &mut Findings) -> Pace {

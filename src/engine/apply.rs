@@ -205,6 +205,7 @@ impl Apply<'_, '_> {
             study_id: series.row.study_fk,
             study_uid: uids.get(&series.row.study_fk).copied().unwrap_or_default().to_owned(),
             series_uid: series.row.series_uid,
+            ..Candidate::default()
         });
         self.memory.gone[self.look].add(Level::Series, absent);
         Ok(())
@@ -222,7 +223,7 @@ impl Apply<'_, '_> {
             source_pk: study.row.source_pk,
             study_id: study.id,
             study_uid: study.row.study_uid,
-            series_uid: String::new(),
+            ..Candidate::default()
         });
         self.studies_gone(gone.collect()).await
     }
@@ -241,7 +242,7 @@ impl Apply<'_, '_> {
     }
 }
 
-fn by_id<T>(rows: &[(i64, T)]) -> Vec<(i64, &T)> {
+pub(super) fn by_id<T>(rows: &[(i64, T)]) -> Vec<(i64, &T)> {
     rows.iter().map(|(id, row)| (*id, row)).collect()
 }
 

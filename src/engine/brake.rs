@@ -16,7 +16,7 @@ use super::gone::{Gone, Tally, live_needed, within_rows};
 use super::memory::{LOOKS, OWN};
 use super::{Class, Error, Mode, Run, Settings, Side};
 use crate::source::Level;
-use crate::target::Candidate;
+use crate::target::{Candidate, Ended};
 
 /// Rows that are checked and deleted in one transaction.
 const BATCH: usize = 1000;
@@ -84,7 +84,7 @@ impl Run<'_> {
         }
         let stored = self.memory.with_holds();
         if stored != self.memory.stored {
-            self.target.set_passes(&stored).await?;
+            self.set_passes(&stored).await?;
         }
         self.commit().await?;
         self.memory.stored = stored;
@@ -143,6 +143,10 @@ impl Run<'_> {
                 uids.dedup();
                 let alive = self.snapshot.series_alive(uids).await?;
                 found(&|series| alive.contains(&(series.study_uid.clone(), series.series_uid.clone())))
+            }
+            Level::Instance => {
+                let alive = self.instances_alive(candidates).await?;
+                found(&|instance| alive.contains(&instance.id))
             }
         })
     }
@@ -225,19 +229,35 @@ impl Run<'_> {
     async fn delete(&mut self, level: Level, candidates: &[Candidate]) -> Result<(), Error> {
         let ids = self.target.still_live(level, candidates).await?;
         let deletes = self.settings.deletes;
+        self.delete_instances_of(level, &ids).await?;
         match level {
             Level::Patient => {
                 self.uncommitted.patient.deleted += self.target.delete_patients(&ids, deletes).await?;
                 self.keep_waiting(candidates).await?;
             }
             Level::Study => {
-                let (studies, series) = self.target.delete_studies(&ids, deletes).await?;
-                self.uncommitted.study.deleted += studies;
-                self.uncommitted.series.deleted += series;
+                let ended = self.target.delete_studies(&ids, deletes).await?;
+                self.ended(ended);
             }
-            Level::Series => self.uncommitted.series.deleted += self.target.delete_series(&ids, deletes).await?,
+            Level::Series => {
+                let ended = self.target.delete_series(&ids, deletes).await?;
+                self.ended(ended);
+            }
+            Level::Instance => {
+                let instances = self.target.delete_instances(&ids, deletes).await?;
+                self.ended(Ended { instances, ..Ended::default() });
+            }
         }
         Ok(())
+    }
+
+    /// Counts what was deleted.
+    pub(super) fn ended(&mut self, ended: Ended) {
+        self.uncommitted.study.deleted += ended.studies;
+        self.uncommitted.series.deleted += ended.series;
+        if ended.instances > 0 {
+            self.uncommitted.instances().deleted += ended.instances;
+        }
     }
 
     /// Of these patients, those that are still live wait for their last study.
@@ -300,7 +320,7 @@ mod tests {
 
     #[test]
     fn the_brake_says_that_too_much_is_gone_only_where_it_is() {
-        let tally = Tally { patients: 0, studies: 7, series: 2 };
+        let tally = Tally { studies: 7, series: 2, ..Tally::default() };
         let said = |why| wording(why, tally, &settings(10, false));
         assert!(said(Why::TooMany).contains("7 studies and 2 series are gone from the source, more than"));
         for why in [Why::Recounts, Why::Uncertain] {

@@ -12,10 +12,11 @@ use chrono::NaiveDateTime;
 use super::cursor::{advance, begin_in, hold};
 use super::memory::Poll;
 use super::project::AHEAD;
+use super::scan::Scan;
 use super::sweep::{START, key_of};
 use super::{Error, Run};
 use crate::model::{Links, survivor};
-use crate::source::{Horizon, Key, Level};
+use crate::source::{Horizon, Key, LEVELS, Level};
 use crate::target::Cursor;
 
 /// Hints that are read in one go: without an index each page is a scan of the whole table, so pages are
@@ -23,37 +24,46 @@ use crate::target::Cursor;
 const HINTS: usize = 50_000;
 
 /// Where a delta stands.
-struct Progress {
+pub(super) struct Progress {
     /// The archive's clock at its beginning.
-    now: NaiveDateTime,
+    pub(super) now: NaiveDateTime,
     /// What its view of the archive does not show.
-    horizon: Option<Horizon>,
+    pub(super) horizon: Option<Horizon>,
     /// The cursors as they are kept.
-    stored: [Cursor; 3],
+    pub(super) stored: [Cursor; LEVELS],
     /// How far each level has been read.
-    reached: [Option<NaiveDateTime>; 3],
+    pub(super) reached: [Option<NaiveDateTime>; LEVELS],
 }
 
 impl Run<'_> {
     /// Applies what changed since the cursors, goes on with the rolling comparison, and deletes what both of
     /// them have found gone.
-    pub(super) async fn delta(&mut self, stored: [Cursor; 3]) -> Result<(), Error> {
+    pub(super) async fn delta(&mut self, stored: [Cursor; LEVELS]) -> Result<(), Error> {
         let begun = Instant::now();
         let horizon = self.snapshot.horizon().await?;
         let now = self.snapshot.now().await?;
         let mut progress = Progress { now, horizon, stored, reached: stored.map(|cursor| cursor.updated_time) };
-        let mut newest_pk = [None; 3];
+        let mut newest_pk = [None; LEVELS];
+        // It comes back when all that it has found is applied.
+        let mut scan = self.memory.scan.take();
         self.orphans().await?;
-        for level in Level::ALL {
+        for &level in Level::mirrored(self.settings.instances) {
             let index = level as usize;
             let indexed = self.snapshot.is_indexed(level);
             if !indexed {
                 newest_pk[index] = Some(self.snapshot.newest_pk(level).await?);
             }
+            if level == Level::Instance && !indexed {
+                if let Some(pk) = self.memory.new_behind(index) {
+                    Box::pin(self.look_at_new(level, pk)).await?;
+                }
+                scan = Box::pin(self.scan_instances(scan, &mut progress)).await?;
+                continue;
+            }
             let waits = !indexed && self.settings.scan_percent.is_some() && !self.memory.may_scan(index, begun);
             match self.memory.new_behind(index).filter(|_| waits) {
-                Some(pk) => self.look_at_new(level, pk).await?,
-                None => self.look_at_changed(level, indexed, &mut progress).await?,
+                Some(pk) => Box::pin(self.look_at_new(level, pk)).await?,
+                None => Box::pin(self.look_at_changed(level, indexed, &mut progress)).await?,
             }
         }
         let poll = Poll { at: begun, horizon, now, reached: progress.reached, newest_pk };
@@ -61,15 +71,15 @@ impl Run<'_> {
         // comparison finds.
         let waits = !self.gone().is_empty();
         if !waits {
-            self.end_delta(&mut progress, poll).await?;
+            self.end_delta(&mut progress, poll, scan).await?;
         }
         Box::pin(self.roll()).await?;
         self.settle().await?;
-        if waits { self.end_delta(&mut progress, poll).await } else { self.commit().await }
+        if waits { self.end_delta(&mut progress, poll, scan).await } else { self.commit().await }
     }
 
-    async fn end_delta(&mut self, progress: &mut Progress, poll: Poll) -> Result<(), Error> {
-        for level in Level::ALL {
+    async fn end_delta(&mut self, progress: &mut Progress, poll: Poll, scan: Option<Scan>) -> Result<(), Error> {
+        for &level in Level::mirrored(self.settings.instances) {
             self.move_cursor(level, progress).await?;
         }
         self.commit().await?;
@@ -77,6 +87,7 @@ impl Run<'_> {
             // Only now: what was under way at the poll before may have been read in this one.
             self.memory.settle(poll.horizon, self.settings.overlap, poll.at);
             self.memory.polled(poll);
+            self.memory.scan = scan;
         }
         Ok(())
     }
@@ -94,8 +105,11 @@ impl Run<'_> {
                 let percent = self.settings.scan_percent.unwrap_or(100.0);
                 self.memory.scanned(index, begun.elapsed(), percent, Instant::now());
             }
+            // However many hints of a page name it: each look comes after the page was read.
+            let mut looked_at = HashSet::new();
             for batch in hints.chunks(AHEAD) {
-                self.look_again(level, batch.iter().map(|hint| hint.look_at).collect()).await?;
+                let pks = batch.iter().map(|hint| hint.look_at).filter(|pk| looked_at.insert(*pk));
+                self.look_again(level, pks.collect()).await?;
                 let times = batch.iter().map(|hint| hint.updated_time);
                 progress.reached[index] = advance(progress.reached[index], times, progress.now);
                 if self.gone().is_empty() {
@@ -118,8 +132,10 @@ impl Run<'_> {
         let mut position = behind;
         loop {
             let rows = self.snapshot.added(level, position, HINTS).await?;
+            let mut looked_at = HashSet::new();
             for batch in rows.chunks(AHEAD) {
-                self.look_again(level, batch.iter().map(|(_, look_at)| *look_at).collect()).await?;
+                let pks = batch.iter().map(|(_, look_at)| *look_at).filter(|pk| looked_at.insert(*pk));
+                self.look_again(level, pks.collect()).await?;
                 self.commit().await?;
                 self.delete_if_many().await?;
             }
@@ -149,8 +165,10 @@ impl Run<'_> {
     }
 
     async fn look_again(&mut self, level: Level, pks: Vec<i64>) -> Result<(), Error> {
-        if level != Level::Patient {
-            return self.studies(&pks).await;
+        match level {
+            Level::Study | Level::Series => return self.studies(&pks).await,
+            Level::Instance => return self.instances(&pks).await,
+            Level::Patient => {}
         }
         let family = self.family(pks).await?;
         self.patients(&family).await?;

@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::Settings;
 use crate::config::MaxDeletes;
-use crate::source::Level;
+use crate::source::{LEVELS, Level};
 use crate::target::Candidate;
 
 /// Rows that a run would delete.
@@ -17,15 +17,22 @@ pub(super) struct Tally {
     pub(super) patients: u64,
     pub(super) studies: u64,
     pub(super) series: u64,
+    /// Without those that go with their series or study: who lets a study go means all of it.
+    pub(super) instances: u64,
 }
 
 impl Tally {
     pub(super) fn rows(self) -> u64 {
-        self.patients + self.studies + self.series
+        self.patients + self.studies + self.series + self.instances
     }
 
-    pub(super) fn levels(self) -> [(Level, u64); 3] {
-        [(Level::Patient, self.patients), (Level::Study, self.studies), (Level::Series, self.series)]
+    pub(super) fn levels(self) -> [(Level, u64); LEVELS] {
+        [
+            (Level::Patient, self.patients),
+            (Level::Study, self.studies),
+            (Level::Series, self.series),
+            (Level::Instance, self.instances),
+        ]
     }
 
     /// The larger of each count: two looks at the same rows count them once.
@@ -34,13 +41,18 @@ impl Tally {
             patients: self.patients.max(other.patients),
             studies: self.studies.max(other.studies),
             series: self.series.max(other.series),
+            instances: self.instances.max(other.instances),
         }
     }
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} patients, {} studies and {} series", self.patients, self.studies, self.series)
+        let Self { patients, studies, series, instances } = self;
+        if *instances == 0 {
+            return write!(f, "{patients} patients, {studies} studies and {series} series");
+        }
+        write!(f, "{patients} patients, {studies} studies, {series} series and {instances} instances")
     }
 }
 
@@ -50,6 +62,7 @@ pub(super) struct Gone {
     patients: BTreeMap<i64, Candidate>,
     studies: BTreeMap<i64, Candidate>,
     series: BTreeMap<i64, Candidate>,
+    instances: BTreeMap<i64, Candidate>,
     /// Series that go with their study.
     pub(super) with_studies: u64,
     /// Rows that were counted and not kept, because the brake holds them anyway.
@@ -77,17 +90,23 @@ impl Gone {
             union.patients.extend(look.patients.iter().map(|(id, row)| (*id, row.clone())));
             union.studies.extend(look.studies.iter().map(|(id, row)| (*id, row.clone())));
             union.series.extend(look.series.iter().map(|(id, row)| (*id, row.clone())));
+            union.instances.extend(look.instances.iter().map(|(id, row)| (*id, row.clone())));
         }
         union
     }
 
-    /// These rows as if one look had found the patients and another one the rest: what the passes of the
-    /// rolling comparison find.
-    pub(super) fn split(self) -> (Self, Self) {
+    /// These rows as if one look had found the patients, another one the instances, and a third one the rest:
+    /// what the passes of the rolling comparison find.
+    pub(super) fn split(self) -> (Self, Self, Self) {
+        let none = || Self { room: self.room, ..Self::default() };
         let of_patients = Tally { patients: self.beyond.patients, ..Tally::default() };
-        let patients = Self { patients: self.patients, beyond: of_patients, room: self.room, ..Self::default() };
-        let beyond = Tally { patients: 0, ..self.beyond };
-        (patients, Self { patients: BTreeMap::new(), beyond, ..self })
+        let patients = Self { patients: self.patients, beyond: of_patients, ..none() };
+        let of_instances = Tally { instances: self.beyond.instances, ..Tally::default() };
+        let instances = Self { instances: self.instances, beyond: of_instances, ..none() };
+        let beyond = Tally { patients: 0, instances: 0, ..self.beyond };
+        let rest =
+            Self { beyond, studies: self.studies, series: self.series, with_studies: self.with_studies, ..none() };
+        (patients, instances, rest)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -105,7 +124,7 @@ impl Gone {
     }
 
     pub(super) fn kept(&self) -> usize {
-        self.patients.len() + self.studies.len() + self.series.len()
+        self.patients.len() + self.studies.len() + self.series.len() + self.instances.len()
     }
 
     /// Adds live rows of the target that are gone from the source.
@@ -116,6 +135,7 @@ impl Gone {
                 Level::Patient => (&mut self.patients, &mut self.beyond.patients),
                 Level::Study => (&mut self.studies, &mut self.beyond.studies),
                 Level::Series => (&mut self.series, &mut self.beyond.series),
+                Level::Instance => (&mut self.instances, &mut self.beyond.instances),
             };
             if full && !kept.contains_key(&candidate.id) {
                 *beyond += 1;
@@ -131,12 +151,16 @@ impl Gone {
     }
 
     pub(super) fn tally(&self) -> Tally {
-        // A series that goes with its study is counted there.
+        // A series that goes with its study is counted there, and an instance that goes with either not at all.
         let alone = self.series.values().filter(|series| !self.studies.contains_key(&series.study_id));
+        let of_others = self.instances.values().filter(|instance| {
+            !self.series.contains_key(&instance.series_id) && !self.studies.contains_key(&instance.study_id)
+        });
         Tally {
             patients: self.patients.len() as u64 + self.beyond.patients,
             studies: self.studies.len() as u64 + self.beyond.studies,
             series: alone.count() as u64 + self.with_studies + self.beyond.series,
+            instances: of_others.count() as u64 + self.beyond.instances,
         }
     }
 
@@ -145,6 +169,7 @@ impl Gone {
             Level::Patient => &self.patients,
             Level::Study => &self.studies,
             Level::Series => &self.series,
+            Level::Instance => &self.instances,
         }
     }
 
@@ -157,14 +182,16 @@ impl Gone {
             Level::Patient => &mut self.patients,
             Level::Study => &mut self.studies,
             Level::Series => &mut self.series,
+            Level::Instance => &mut self.instances,
         }
     }
 
     /// All rows that were kept, children first; nothing stays.
-    pub(super) fn take(&mut self) -> [(Level, Vec<Candidate>); 3] {
+    pub(super) fn take(&mut self) -> [(Level, Vec<Candidate>); LEVELS] {
         self.with_studies = 0;
         self.beyond = Tally::default();
         [
+            (Level::Instance, std::mem::take(&mut self.instances).into_values().collect()),
             (Level::Series, std::mem::take(&mut self.series).into_values().collect()),
             (Level::Study, std::mem::take(&mut self.studies).into_values().collect()),
             (Level::Patient, std::mem::take(&mut self.patients).into_values().collect()),
@@ -192,7 +219,7 @@ pub(super) mod tests {
     use super::*;
 
     fn tally(patients: u64, studies: u64, series: u64) -> Tally {
-        Tally { patients, studies, series }
+        Tally { patients, studies, series, instances: 0 }
     }
 
     fn limit(rows: u64, percent: f64) -> MaxDeletes {
@@ -230,6 +257,7 @@ pub(super) mod tests {
             sweep_every: std::time::Duration::ZERO,
             sweep_budget: std::time::Duration::ZERO,
             scan_percent: None,
+            instances: true,
         }
     }
 
@@ -238,13 +266,7 @@ pub(super) mod tests {
     }
 
     pub(in super::super) fn candidates(ids: std::ops::Range<i64>) -> impl Iterator<Item = Candidate> {
-        ids.map(|id| Candidate {
-            id,
-            source_pk: id,
-            study_id: 7000,
-            study_uid: String::new(),
-            series_uid: String::new(),
-        })
+        ids.map(|id| Candidate { id, source_pk: id, study_id: 7000, ..Candidate::default() })
     }
 
     #[test]
@@ -270,8 +292,22 @@ pub(super) mod tests {
         full.add(Level::Patient, candidates(0..4));
         full.add(Level::Study, candidates(0..20));
         full.add(Level::Patient, candidates(20..23));
-        let (patients, rest) = full.split();
+        full.add(Level::Instance, candidates(0..5));
+        let (patients, instances, rest) = full.split();
         assert_eq!((patients.tally(), rest.tally()), (tally(7, 0, 0), tally(0, 20, 0)));
+        assert_eq!(instances.tally(), Tally { instances: 5, ..Tally::default() });
+    }
+
+    #[test]
+    fn an_instance_that_goes_with_its_series_or_study_is_not_counted() {
+        let mut gone = gone(100, false);
+        let of = |series_id, study_id| move |row: Candidate| Candidate { series_id, study_id, ..row };
+        gone.add(Level::Study, candidates(1..2));
+        gone.add(Level::Series, candidates(2..3));
+        gone.add(Level::Instance, candidates(10..15).map(of(2, 7000)));
+        gone.add(Level::Instance, candidates(15..20).map(of(9, 1)));
+        gone.add(Level::Instance, candidates(20..23).map(of(9, 7000)));
+        assert_eq!(gone.tally(), Tally { patients: 0, studies: 1, series: 1, instances: 3 });
     }
 
     #[test]

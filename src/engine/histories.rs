@@ -13,8 +13,9 @@ use proptest::prelude::*;
 
 use super::cursor::{advance, begin, begin_in, hold};
 use super::memory::{Memory, Poll};
+use super::scan::Scan;
 use super::sweep::LONGEST_TRANSACTION;
-use crate::source::Horizon;
+use crate::source::{Horizon, LEVELS};
 
 const OVERLAP: i64 = 60;
 /// Clocks of nodes are ahead or behind by less than the overlap.
@@ -47,6 +48,8 @@ struct World {
     epoch: i64,
     /// Whether the database tells which transactions are under way.
     tells: bool,
+    /// A poll that scans reads so many keys, from the largest down; none: all.
+    part: Option<i64>,
 }
 
 impl World {
@@ -66,9 +69,11 @@ impl World {
         let mut read = BTreeSet::new();
         let mut cursor = None;
         let (mut memory, start) = (Memory::default(), Instant::now());
+        let mut scan = None;
         for (number, look) in looks.iter().enumerate() {
             if look.restarted {
                 memory = Memory::default();
+                scan = None;
             }
             let (now, instant) = (self.local(look.at), start + Duration::from_secs(look.at.unsigned_abs()));
             let xmax = transactions.iter().filter(|tx| tx.begin < look.at).count();
@@ -87,19 +92,41 @@ impl World {
             }
             let overlap = Duration::from_secs(OVERLAP.unsigned_abs());
             let mut reached = cursor;
-            if look.scans || memory.new_behind(0).is_none() {
-                let from = begin_in(self.zone, cursor, overlap, now);
+            let since = begin_in(self.zone, cursor, overlap, now);
+            // The last poll is one that somebody asked for.
+            let in_parts = self.part.filter(|_| number + 1 < looks.len());
+            if let Some(part) = in_parts {
+                if look.scans {
+                    let begun = scan.unwrap_or_else(|| Scan::new(cursor, since, now, memory.limit(horizon, 0)));
+                    let (left, found) = scan_part(begun, part, &visible);
+                    read.extend(found);
+                    scan = left.ok();
+                    reached = left.err().map_or(cursor, |ended| ended.end(cursor));
+                }
+            } else if look.scans || memory.new_behind(0).is_none() {
                 let found: Vec<(usize, NaiveDateTime)> =
-                    visible.into_iter().filter(|(_, time)| *time >= from).collect();
+                    visible.into_iter().filter(|(_, time)| *time >= since).collect();
                 read.extend(found.iter().map(|(tx, _)| *tx));
                 reached = advance(cursor, found.iter().map(|(_, time)| *time), now);
             }
             cursor = hold(cursor, reached, memory.limit(horizon, 0), now);
             memory.settle(horizon, overlap, instant);
-            memory.polled(Poll { at: instant, horizon, now, reached: [reached; 3], newest_pk: [Some(0); 3] });
+            memory.polled(Poll { at: instant, horizon, now, reached: [reached; LEVELS], newest_pk: [Some(0); LEVELS] });
         }
         (read, cursor)
     }
+}
+
+/// Goes on with a scan by one part, the keys being the numbers of the transactions; answers what is left of it, or
+/// the scan that has ended, and what it found.
+fn scan_part(mut scan: Scan, part: i64, visible: &[(usize, NaiveDateTime)]) -> (Result<Scan, Scan>, Vec<usize>) {
+    let left = visible.iter().filter(|(tx, _)| *tx as i64 <= scan.upto);
+    let Some(newest) = left.clone().map(|(tx, _)| *tx as i64).max() else { return (Err(scan), Vec::new()) };
+    let after = newest - part;
+    let found: Vec<(usize, NaiveDateTime)> =
+        left.filter(|(tx, time)| *tx as i64 > after && *time >= scan.since).copied().collect();
+    scan.done(after, found.iter().map(|(_, time)| *time));
+    (Ok(scan), found.into_iter().map(|(tx, _)| tx).collect())
 }
 
 /// Transactions that take up to `longest` seconds, by their begin.
@@ -145,7 +172,7 @@ proptest! {
     fn with_snapshots_no_row_is_lost_however_late_it_commits(
         (zone, epoch) in days(), transactions in transactions(HOUR - 2 * SKEW), looks in looks()
     ) {
-        let lost = World { zone, epoch, tells: true }.lost(&transactions, &looks);
+        let lost = World { zone, epoch, tells: true, part: None }.lost(&transactions, &looks);
         prop_assert!(lost.is_empty(), "{lost:?}");
     }
 
@@ -153,14 +180,25 @@ proptest! {
     fn without_snapshots_no_row_is_lost_that_commits_within_the_overlap(
         (zone, epoch) in days(), transactions in transactions(OVERLAP - SKEW), looks in looks()
     ) {
-        let lost = World { zone, epoch, tells: false }.lost(&transactions, &looks);
+        let lost = World { zone, epoch, tells: false, part: None }.lost(&transactions, &looks);
         prop_assert!(lost.is_empty(), "{lost:?}");
+    }
+
+    #[test]
+    fn scans_in_parts_lose_no_row_either(
+        (zone, epoch) in days(), late in transactions(HOUR - 2 * SKEW), quick in transactions(OVERLAP - SKEW),
+        looks in looks(), part in 1..30i64,
+    ) {
+        for (tells, transactions) in [(true, late), (false, quick)] {
+            let lost = World { zone, epoch, tells, part: Some(part) }.lost(&transactions, &looks);
+            prop_assert!(lost.is_empty(), "{lost:?}");
+        }
     }
 }
 
 #[test]
 fn the_model_loses_what_commits_later_than_the_overlap_where_nothing_tells() {
-    let world = World { zone: chrono_tz::UTC, epoch: 0, tells: false };
+    let world = World { zone: chrono_tz::UTC, epoch: 0, tells: false, part: None };
     let late = Transaction { begin: 100, stamp: 100, commit: 500 };
     let quick = Transaction { begin: 450, stamp: 450, commit: 451 };
     let looks = [90, 460, 600].map(|at| Look { at, restarted: false, scans: true });
@@ -170,7 +208,7 @@ fn the_model_loses_what_commits_later_than_the_overlap_where_nothing_tells() {
 
 #[test]
 fn transactions_that_never_pause_do_not_stop_the_cursor() {
-    let world = World { zone: chrono_tz::UTC, epoch: 0, tells: true };
+    let world = World { zone: chrono_tz::UTC, epoch: 0, tells: true, part: None };
     let transactions: Vec<Transaction> =
         (0..400).map(|number| Transaction { begin: number * 5, stamp: number * 5, commit: number * 5 + 8 }).collect();
     for every in [1, 2, 7] {

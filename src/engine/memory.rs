@@ -12,17 +12,18 @@ use super::cursor::advance;
 use super::gone::{Gone, Tally};
 use super::institutions::Codes;
 use super::orphans::Orphans;
+use super::scan::Scan;
 use super::sweep::{END, START};
 use super::{Kind, Settings};
-use crate::source::Horizon;
-use crate::target::{Candidate, Pass};
+use crate::source::{Horizon, LEVELS};
+use crate::target::{Candidate, Pass, Passes};
 
 /// Polls that are remembered at the most; forgetting one in the middle only makes a cursor move later.
 const POLLS: usize = 64;
 /// Looks that find rows gone: the passes of the rolling comparison, and the run's own.
-pub(super) const LOOKS: usize = 4;
+pub(super) const LOOKS: usize = OWN + 1;
 /// The index of the run's own look: a delta or a full run.
-pub(super) const OWN: usize = 3;
+pub(super) const OWN: usize = Kind::ALL.len();
 /// The rolling comparison begins with pages of this many patients or studies.
 const FIRST_PAGE: usize = 200;
 /// Smaller pages cost more in round trips than in rows.
@@ -40,9 +41,9 @@ pub(super) struct Poll {
     /// The archive's clock at its beginning.
     pub(super) now: NaiveDateTime,
     /// Up to which `updated_time` each level had been read; what begins later writes nothing older.
-    pub(super) reached: [Option<NaiveDateTime>; 3],
+    pub(super) reached: [Option<NaiveDateTime>; LEVELS],
     /// The largest pk of each level at that time; none where an index made it needless.
-    pub(super) newest_pk: [Option<i64>; 3],
+    pub(super) newest_pk: [Option<i64>; LEVELS],
 }
 
 /// The memory of one source.
@@ -55,11 +56,13 @@ pub struct Memory {
     doubtful: bool,
     polls: VecDeque<Poll>,
     /// When the next scan of `updated_time` without an index may begin, by level.
-    scan_due: [Option<Instant>; 3],
+    scan_due: [Option<Instant>; LEVELS],
+    /// The scan of the instances that is under way, in parts.
+    pub(super) scan: Option<Scan>,
     /// The passes of the rolling comparison; none: not read from the target yet.
-    pub(super) passes: Option<[Pass; 3]>,
+    pub(super) passes: Option<Passes>,
     /// The passes as the target has them. One that is complete there is held by the brake.
-    pub(super) stored: [Pass; 3],
+    pub(super) stored: Passes,
     /// What each look has found gone: the passes over many runs, the run's own anew each time.
     pub(super) gone: [Gone; LOOKS],
     /// Patients that the brake has let go, and that wait for the last of their studies to go.
@@ -67,7 +70,7 @@ pub struct Memory {
     /// Studies whose patients do not exist.
     pub(super) orphans: Orphans,
     /// In which order the passes have their turn.
-    pub(super) turns: [Kind; 3],
+    pub(super) turns: Vec<Kind>,
     /// What the passes that the brake holds had found gone, while they are made anew.
     counted: [Tally; OWN],
     /// The codes that the pass over the studies has seen; none: it did not begin in this process, and so
@@ -75,8 +78,8 @@ pub struct Memory {
     pub(super) codes: Option<Codes>,
     /// When the passes were last written to the target.
     pub(super) passes_kept: Option<Instant>,
-    /// Rows of one page of the rolling comparison.
-    pub(super) page: usize,
+    /// Rows of one page of each pass.
+    pub(super) page: [usize; OWN],
 }
 
 impl Default for Memory {
@@ -85,17 +88,18 @@ impl Default for Memory {
             tenure: None,
             doubtful: false,
             polls: VecDeque::new(),
-            scan_due: [None; 3],
+            scan_due: [None; LEVELS],
+            scan: None,
             passes: None,
             stored: Default::default(),
             gone: Default::default(),
             waiting: BTreeMap::new(),
             orphans: Orphans::default(),
-            turns: Kind::ALL,
+            turns: Vec::new(),
             counted: Default::default(),
             codes: None,
             passes_kept: None,
-            page: FIRST_PAGE,
+            page: [FIRST_PAGE; OWN],
         }
     }
 }
@@ -111,6 +115,7 @@ impl Memory {
             self.gone = Default::default();
             self.waiting = BTreeMap::new();
             self.codes = None;
+            self.scan = None;
             self.doubtful = false;
         }
     }
@@ -179,7 +184,7 @@ impl Memory {
 
     /// Takes over the passes from the target. One that is held there is made anew, for nobody remembers what
     /// it found.
-    pub(super) fn recall(&mut self, stored: [Pass; 3]) {
+    pub(super) fn recall(&mut self, stored: Passes) {
         self.stored = stored;
         self.passes = Some(stored.map(|pass| if pass.position == END { anew(pass) } else { pass }));
     }
@@ -217,14 +222,14 @@ impl Memory {
 
     /// The passes as they are to be kept: a place does not pass a row that waits, and a hold stays. One that is
     /// complete is not shown so: in the target that means that it is held.
-    pub(super) fn to_store(&self) -> [Pass; 3] {
+    pub(super) fn to_store(&self) -> Passes {
         let stays = |pass: usize| self.is_complete(pass) || self.is_held(pass) || !self.gone[pass].is_empty();
         std::array::from_fn(|pass| if stays(pass) { self.stored[pass] } else { self.pass(pass) })
     }
 
     /// The passes as they are to be kept now that the brake holds: what is complete and has found rows gone
     /// is held.
-    pub(super) fn with_holds(&self) -> [Pass; 3] {
+    pub(super) fn with_holds(&self) -> Passes {
         let held = |pass: usize| self.is_complete(pass) && !self.gone[pass].is_empty();
         let kept = self.to_store();
         std::array::from_fn(|pass| if held(pass) { self.pass(pass) } else { kept[pass] })
@@ -244,8 +249,8 @@ impl Memory {
 
     /// The brake holds what a full run has found, which began at `begun`: it stands as found by passes.
     pub(super) fn hold_full(&mut self, begun: DateTime<Utc>) {
-        let (patients, rest) = std::mem::take(&mut self.gone[OWN]).split();
-        for (kind, gone) in [(Kind::Patients, patients), (Kind::Access, rest)] {
+        let (patients, instances, rest) = std::mem::take(&mut self.gone[OWN]).split();
+        for (kind, gone) in [(Kind::Patients, patients), (Kind::Instances, instances), (Kind::Access, rest)] {
             if !gone.is_empty() {
                 let pass = Pass { position: END, started: Some(begun), ..self.pass(kind as usize) };
                 self.passes.get_or_insert_default()[kind as usize] = pass;
@@ -276,12 +281,13 @@ impl Memory {
         (0..OWN).filter(|pass| self.is_held(*pass) && !self.is_complete(*pass)).map(|pass| self.counted[pass])
     }
 
-    /// Adapts the size of a page to what the last one took, so that it fits a budget.
-    pub(super) fn paged(&mut self, took: Duration, budget: Duration) {
+    /// Adapts the size of a page of a pass to what the last one took, so that it fits a budget.
+    pub(super) fn paged(&mut self, pass: usize, took: Duration, budget: Duration) {
+        let page = &mut self.page[pass];
         if took > budget / 2 {
-            self.page = (self.page / 2).max(SMALLEST_PAGE);
+            *page = (*page / 2).max(SMALLEST_PAGE);
         } else if took < budget / 8 {
-            self.page = (self.page * 2).min(LARGEST_PAGE);
+            *page = (*page * 2).min(LARGEST_PAGE);
         }
     }
 }
@@ -306,8 +312,8 @@ mod tests {
     }
 
     fn poll(horizon: Option<Horizon>, second: u32) -> Poll {
-        let newest_pk = [Some(i64::from(second) * 100); 3];
-        Poll { at: Instant::now(), horizon, now: at(second), reached: [Some(at(second)); 3], newest_pk }
+        let newest_pk = [Some(i64::from(second) * 100); LEVELS];
+        Poll { at: Instant::now(), horizon, now: at(second), reached: [Some(at(second)); LEVELS], newest_pk }
     }
 
     #[test]
@@ -429,10 +435,10 @@ mod tests {
     #[test]
     fn a_page_shrinks_when_it_takes_too_long_and_grows_when_it_is_quick() {
         let mut memory = Memory::default();
-        memory.paged(Duration::from_millis(300), Duration::from_millis(500));
-        assert_eq!(memory.page, FIRST_PAGE / 2);
-        memory.paged(Duration::from_millis(1), Duration::from_millis(500));
-        assert_eq!(memory.page, FIRST_PAGE);
+        memory.paged(ACCESS, Duration::from_millis(300), Duration::from_millis(500));
+        assert_eq!(memory.page[..2], [FIRST_PAGE / 2, FIRST_PAGE], "each pass has its own");
+        memory.paged(ACCESS, Duration::from_millis(1), Duration::from_millis(500));
+        assert_eq!(memory.page[ACCESS], FIRST_PAGE);
     }
 
     const ACCESS: usize = Kind::Access as usize;
@@ -441,12 +447,17 @@ mod tests {
         Pass { position, started: Some(DateTime::UNIX_EPOCH), verified_since: None }
     }
 
+    /// Passes at these places, and the one over the instances not begun.
+    fn passes([access, patients, studies]: [i64; 3]) -> Passes {
+        [under_way(access), under_way(patients), under_way(studies), Pass::default()]
+    }
+
     /// A memory whose passes stand at these places, here and in the target, and whose first has found that
     /// many studies gone where two may go.
     fn found(places: [i64; 3], rows: i64) -> Memory {
         let mut memory = Memory::default();
-        memory.recall([Pass::default(); 3]);
-        memory.passes = Some(places.map(under_way));
+        memory.recall(Passes::default());
+        memory.passes = Some(passes(places));
         memory.gone[ACCESS] = Gone::new(&settings(2, false));
         memory.gone[ACCESS].add(Level::Study, candidates(0..rows));
         memory
@@ -455,14 +466,14 @@ mod tests {
     #[test]
     fn a_place_does_not_pass_a_row_that_waits() {
         let memory = found([70, 80, 90], 1);
-        assert_eq!(memory.to_store(), [Pass::default(), under_way(80), under_way(90)]);
+        assert_eq!(memory.to_store()[..3], [Pass::default(), under_way(80), under_way(90)]);
     }
 
     #[test]
     fn a_complete_pass_that_the_brake_holds_stays_so_in_the_target_until_it_is_ended() {
         let mut memory = found([END, 80, 90], 1);
         memory.stored = memory.with_holds();
-        assert_eq!(memory.stored, [under_way(END), under_way(80), under_way(90)]);
+        assert_eq!(memory.stored, passes([END, 80, 90]));
         assert!(memory.holds() && !memory.recounts());
         assert_eq!(memory.to_store()[ACCESS], under_way(END));
         memory.gone[ACCESS] = Gone::default();
@@ -474,7 +485,7 @@ mod tests {
     #[test]
     fn a_complete_pass_that_found_nothing_gone_never_looks_held() {
         let mut memory = found([END, 80, 90], 0);
-        assert_eq!(memory.to_store(), [Pass::default(), under_way(80), under_way(90)]);
+        assert_eq!(memory.to_store()[..3], [Pass::default(), under_way(80), under_way(90)]);
         assert_eq!(memory.with_holds(), memory.to_store());
         assert!(!memory.end_pass(ACCESS), "the brake did not hold it");
         assert_eq!(memory.to_store()[ACCESS].verified_since, Some(DateTime::UNIX_EPOCH));
@@ -492,13 +503,13 @@ mod tests {
     #[test]
     fn another_process_makes_a_held_pass_anew_and_knows_nothing_before_it_is_complete() {
         let mut memory = Memory::default();
-        memory.recall([under_way(END), under_way(80), under_way(90)]);
+        memory.recall(passes([END, 80, 90]));
         assert_eq!(memory.pass(ACCESS), Pass::default());
         assert!(memory.holds() && memory.recounts());
-        memory.passes = Some([under_way(5), under_way(80), under_way(90)]);
+        memory.passes = Some(passes([5, 80, 90]));
         assert!(memory.recounts());
         assert_eq!(memory.to_store()[ACCESS], under_way(END), "a place on the way does not end the hold");
-        memory.passes = Some([under_way(END), under_way(80), under_way(90)]);
+        memory.passes = Some(passes([END, 80, 90]));
         assert!(!memory.recounts());
     }
 

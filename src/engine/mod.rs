@@ -13,6 +13,10 @@
 //! sweep, rolling: every patient and study ----+                +-> gone -> brake -> deletes + cursor
 //! ```
 //!
+//! Where the instance level is switched on, a changed instance names its series, and [`instances`] looks at all
+//! instances of that series again; it does so too for a series of a study that was looked at, when it has another
+//! number of them in the source than in the target.
+//!
 //! The same hint twice, or a hint for nothing, does no harm: equal rows are not written. That is why a
 //! delta may read far back, and why a run may end anywhere.
 
@@ -23,6 +27,7 @@ mod delta;
 mod gone;
 #[cfg(test)]
 mod histories;
+mod instances;
 mod institutions;
 mod memory;
 mod orphans;
@@ -30,6 +35,7 @@ mod plan;
 mod project;
 mod report;
 mod rolling;
+mod scan;
 mod sweep;
 
 use std::time::Duration;
@@ -43,7 +49,7 @@ pub use memory::Memory;
 pub use report::{Counts, Levels, Mode, RunReport};
 
 use crate::config::{Deletes, MaxDeletes, SourceConfig, SourceName, TargetConfig};
-use crate::source::{Snapshot, Source};
+use crate::source::{LEVELS, Level, Snapshot, Source};
 use crate::target::{Cursor, Target, TargetSession};
 use gone::Gone;
 use institutions::Institutions;
@@ -69,6 +75,8 @@ pub struct Settings {
     pub allow_deletes: bool,
     /// How far before the cursor a delta reads again.
     pub overlap: Duration,
+    /// Whether the instance level is mirrored too.
+    pub instances: bool,
     /// What becomes of rows that are gone from the source.
     pub deletes: Deletes,
     /// The brake on deletes.
@@ -92,6 +100,7 @@ impl Settings {
             dry_run: false,
             allow_deletes: false,
             overlap: source.overlap,
+            instances: source.instances,
             deletes: target.deletes,
             max_deletes: target.max_deletes,
             sweep_every: source.pace.sweep_every,
@@ -111,7 +120,7 @@ pub async fn run(
     progress: &watch::Sender<Levels>,
     cancel: &CancellationToken,
 ) -> RunReport {
-    progress.send_replace(Levels::default());
+    progress.send_replace(Levels::none(settings.instances));
     let mut mode = settings.mode;
     let mut verified_since = None;
     let cancelled = || Error::new(Side::Run, Class::Cancelled, "cancelled");
@@ -137,7 +146,13 @@ async fn attempt(
     verified_since: &mut Option<DateTime<Utc>>,
 ) -> Result<(), Error> {
     let mut session = target.session(&settings.source, settings.dry_run).await?;
-    let cursors = session.cursors().await?;
+    if settings.instances {
+        session.make_instances(target).await?;
+    }
+    let mut cursors = session.cursors().await?;
+    if !settings.instances && cursors[Level::Instance as usize].take().is_some() {
+        session.leave_instances().await?;
+    }
     let mut memory = source.memory().await;
     memory.serve(target.tenure());
     if memory.passes.is_none() {
@@ -157,6 +172,7 @@ async fn attempt(
         institutions,
         memory,
         look: OWN,
+        follows: false,
         seen: Seen::default(),
     };
     run.memory.begin();
@@ -172,7 +188,7 @@ async fn attempt(
 }
 
 /// The passes of the rolling comparison; the number is their index everywhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     /// Access control IDs, marks and presence of studies and series.
     Access = 0,
@@ -180,10 +196,16 @@ enum Kind {
     Patients = 1,
     /// Every study with its series.
     Studies = 2,
+    /// Every instance, by series; only where that level is switched on.
+    Instances = 3,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Access, Self::Patients, Self::Studies];
+    const ALL: [Self; 4] = [Self::Access, Self::Patients, Self::Studies, Self::Instances];
+
+    fn active(instances: bool) -> &'static [Self] {
+        if instances { &Self::ALL } else { &Self::ALL[..Self::Instances as usize] }
+    }
 }
 
 /// A run under way.
@@ -199,14 +221,17 @@ struct Run<'a> {
     memory: MutexGuard<'a, Memory>,
     /// The index of the look under way, in [`Memory::gone`].
     look: usize,
+    /// Whether the instances of each study that is looked at are counted; where all are read anyway they are not.
+    follows: bool,
     seen: Seen,
 }
 
 impl Run<'_> {
     /// Looks at what the settings ask for; `mode` becomes what that was.
-    async fn work(&mut self, cursors: [Option<Cursor>; 3], mode: &mut Mode) -> Result<(), Error> {
+    async fn work(&mut self, cursors: [Option<Cursor>; LEVELS], mode: &mut Mode) -> Result<(), Error> {
         // A level without a cursor, or with one inside the first load, has rows that were never read.
-        let loading = cursors.iter().any(|cursor| cursor.is_none_or(|cursor| cursor.load_pk.is_some()));
+        let mirrored = &cursors[..Level::mirrored(self.settings.instances).len()];
+        let loading = mirrored.iter().any(|cursor| cursor.is_none_or(|cursor| cursor.load_pk.is_some()));
         if loading {
             *mode = Mode::Full;
             Box::pin(self.load(cursors)).await?;
@@ -215,6 +240,7 @@ impl Run<'_> {
             *mode = Mode::Full;
             Box::pin(self.full()).await?;
         } else {
+            self.follows = self.settings.instances;
             Box::pin(self.delta(cursors.map(Option::unwrap_or_default))).await?;
         }
         self.memory.orphans.error().map_or(Ok(()), Err)

@@ -23,6 +23,8 @@ pub(super) const AHEAD: usize = 10_000;
 pub(super) struct Seen {
     patients: HashSet<i64>,
     studies: HashSet<i64>,
+    /// Series whose instances have been looked at.
+    pub(super) series: HashSet<i64>,
 }
 
 impl<'a> Run<'a> {
@@ -85,6 +87,15 @@ impl<'a> Run<'a> {
     /// Looks at studies again, each with all its series. The last transaction is left open.
     pub(super) async fn studies(&mut self, pks: &[i64]) -> Result<(), Error> {
         let pks: Vec<i64> = pks.iter().copied().filter(|pk| self.seen.studies.insert(*pk)).collect();
+        // On the heap: looks call looks, and all of them together are too much for the stack of a thread.
+        Box::pin(self.study_pages(&pks)).await?;
+        for pks in pks.chunks(STUDIES) {
+            Box::pin(self.follow_instances(pks)).await?;
+        }
+        Ok(())
+    }
+
+    async fn study_pages(&mut self, pks: &[i64]) -> Result<(), Error> {
         let mut pages = pks.chunks(STUDIES).peekable();
         let mut ahead = None;
         while let Some(pks) = pages.next() {
@@ -124,7 +135,7 @@ impl<'a> Run<'a> {
 
 /// Writes a page while the next one is read. What the source fails with comes after the page is written; what the
 /// target fails with does not wait for the source.
-async fn overlap<T>(
+pub(super) async fn overlap<T>(
     mut write: impl Future<Output = Result<(), Error>> + Unpin,
     mut read: impl Future<Output = Result<T, Error>> + Unpin,
 ) -> Result<T, Error> {

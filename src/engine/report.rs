@@ -52,25 +52,44 @@ pub struct Levels {
     pub study: Counts,
     /// `rbac_series`
     pub series: Counts,
+    /// `rbac_instance`; none where that level is switched off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<Counts>,
 }
 
 impl Levels {
-    /// Level names with their counts, from the top.
+    /// Nothing yet, on every level that is mirrored.
     #[must_use]
-    pub fn iter(&self) -> [(&'static str, Counts); 4] {
-        [("institution", self.institution), ("patient", self.patient), ("study", self.study), ("series", self.series)]
+    pub fn none(instances: bool) -> Self {
+        Self { instance: instances.then(Counts::default), ..Self::default() }
+    }
+
+    /// Level names with their counts, from the top.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, Counts)> {
+        let always = [
+            ("institution", self.institution),
+            ("patient", self.patient),
+            ("study", self.study),
+            ("series", self.series),
+        ];
+        always.into_iter().chain(self.instance.map(|counts| ("instance", counts)))
+    }
+
+    /// The counts of `rbac_instance`, to add to.
+    pub(super) fn instances(&mut self) -> &mut Counts {
+        self.instance.get_or_insert_default()
     }
 
     /// Rows written on all levels.
     #[must_use]
     pub fn changed(&self) -> u64 {
-        self.iter().iter().map(|(_, counts)| counts.changed()).sum()
+        self.iter().map(|(_, counts)| counts.changed()).sum()
     }
 
     /// Rows looked at on all levels.
     #[must_use]
     pub fn processed(&self) -> u64 {
-        self.iter().iter().map(|(_, counts)| counts.processed()).sum()
+        self.iter().map(|(_, counts)| counts.processed()).sum()
     }
 }
 
@@ -80,6 +99,9 @@ impl AddAssign for Levels {
         self.patient += other.patient;
         self.study += other.study;
         self.series += other.series;
+        if let Some(instance) = other.instance {
+            *self.instances() += instance;
+        }
     }
 }
 

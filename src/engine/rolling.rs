@@ -1,8 +1,9 @@
 //! The rolling comparison: finds what leaves no trace in `updated_time`.
 //!
-//! Three passes go round by pk, each run a part of them within its budget. `Access` compares access
+//! Passes go round by pk, each run a part of them within its budget. `Access` compares access
 //! control IDs, the marks of studies being deleted and the mere presence of studies and series, which is
-//! quick, and begins anew every minute; `Patients` and `Studies` look at every row again.
+//! quick, and begins anew every minute; `Patients` and `Studies` look at every row again, and where that level is
+//! switched on `Instances` does, by series.
 //!
 //! A pass is a full run in slices. What it finds different is written at once; what it finds gone waits
 //! until the pass is complete, so that the [brake](super::brake) sees all of it. The place that is kept in the
@@ -17,7 +18,7 @@ use super::memory::OWN;
 use super::sweep::{END, START, page_end};
 use super::{Error, Kind, Run};
 use crate::source::{AccessMap, Level};
-use crate::target::Pass;
+use crate::target::{Pass, Passes};
 
 /// A pass over the access control IDs begins no more often than this.
 const ACCESS_EVERY: Duration = Duration::from_secs(60);
@@ -34,9 +35,12 @@ impl Run<'_> {
             return Ok(());
         }
         let begun = Instant::now();
-        let order = self.memory.turns;
+        let mut order = std::mem::take(&mut self.memory.turns);
+        if order.is_empty() {
+            order = Kind::active(self.settings.instances).to_vec();
+        }
         let mut served = 0;
-        for kind in order {
+        for kind in order.clone() {
             let now = Instant::now();
             if served > 0 && now >= begun + budget {
                 break;
@@ -78,7 +82,7 @@ impl Run<'_> {
             self.keep_passes(false).await?;
             self.commit().await?;
             let took = begun.elapsed();
-            self.memory.paged(took, self.settings.sweep_budget);
+            self.memory.paged(kind as usize, took, self.settings.sweep_budget);
             if Instant::now() + took > until {
                 break;
             }
@@ -94,8 +98,12 @@ impl Run<'_> {
 
     /// Compares the rows behind `after`; answers up to where.
     async fn roll_page(&mut self, kind: Kind, after: i64) -> Result<i64, Error> {
-        let level = if kind == Kind::Patients { Level::Patient } else { Level::Study };
-        let size = self.memory.page * if kind == Kind::Access { ACCESS_FACTOR } else { 1 };
+        let level = match kind {
+            Kind::Patients => Level::Patient,
+            Kind::Access | Kind::Studies => Level::Study,
+            Kind::Instances => Level::Series,
+        };
+        let size = self.memory.page[kind as usize] * if kind == Kind::Access { ACCESS_FACTOR } else { 1 };
         let keys = self.snapshot.keys_after(level, after, size).await?;
         let pks: Vec<i64> = keys.iter().map(|key| key.pk).collect();
         let upto = page_end(&pks, size);
@@ -112,6 +120,11 @@ impl Run<'_> {
                 if let Some(codes) = &mut self.memory.codes {
                     seen.iter().for_each(|(name, code)| note(codes, name, code.as_ref()));
                 }
+            }
+            Kind::Instances => {
+                self.instances(&pks).await?;
+                // Series that are gone are found by the other passes.
+                return Ok(upto);
             }
         }
         self.find_gone(level, after, upto, keys).await?;
@@ -137,7 +150,7 @@ impl Run<'_> {
         let passes = self.memory.to_store();
         let overdue = self.memory.passes_kept.is_none_or(|kept| kept.elapsed() >= KEEP_EVERY);
         if must || (passes != self.memory.stored && (overdue || self.target.is_writing())) {
-            self.target.set_passes(&passes).await?;
+            self.set_passes(&passes).await?;
             self.memory.stored = passes;
             self.memory.passes_kept = Some(Instant::now());
         }
@@ -146,8 +159,11 @@ impl Run<'_> {
 
     /// A full run is a complete pass of every kind, which began at `begun`.
     pub(super) async fn all_verified(&mut self, begun: DateTime<Utc>) -> Result<(), Error> {
-        let passes = [Pass { position: START, started: None, verified_since: Some(begun) }; 3];
-        self.target.set_passes(&passes).await?;
+        let mut passes = Passes::default();
+        for kind in Kind::active(self.settings.instances) {
+            passes[*kind as usize].verified_since = Some(begun);
+        }
+        self.set_passes(&passes).await?;
         if !self.settings.dry_run {
             self.memory.recall(passes);
             self.memory.gone = Default::default();
@@ -156,19 +172,28 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Keeps the passes of the levels that are mirrored in the target.
+    pub(super) async fn set_passes(&mut self, passes: &Passes) -> Result<(), Error> {
+        self.target.set_passes(&passes[..Kind::active(self.settings.instances).len()]).await
+    }
+
     /// Every row has been compared since then; none: not yet.
     pub(super) fn verified_since(&self) -> Option<DateTime<Utc>> {
         let passes = self.memory.passes?;
-        let since = passes.iter().map(|pass| pass.verified_since).collect::<Option<Vec<_>>>();
+        let since = passes[..Kind::active(self.settings.instances).len()]
+            .iter()
+            .map(|pass| pass.verified_since)
+            .collect::<Option<Vec<_>>>();
         since?.into_iter().min()
     }
 }
 
 /// The order of the next run, when in this one time was left for so many passes: those that had no turn come
 /// first, but the access control IDs before them unless they alone took all the time.
-fn turns_after(mut order: [Kind; 3], served: usize) -> [Kind; 3] {
+fn turns_after(mut order: Vec<Kind>, served: usize) -> Vec<Kind> {
     if served == order.len() {
-        return Kind::ALL;
+        order.sort();
+        return order;
     }
     let access_alone = order[..served] == [Kind::Access];
     order.rotate_left(served);
@@ -231,16 +256,20 @@ mod tests {
 
     #[test]
     fn no_pass_starves_whichever_of_them_use_the_time_up() {
-        for greedy in 0..8 {
-            let uses_up = |kind: Kind| greedy & (1 << kind as usize) != 0;
-            let (mut order, mut waited) = (Kind::ALL, [0; 3]);
-            for run in 0..20 {
-                let last = order.iter().position(|kind| uses_up(*kind)).map_or(3, |greedy| greedy + 1);
-                for kind in Kind::ALL {
-                    waited[kind as usize] = if order[..last].contains(&kind) { 0 } else { waited[kind as usize] + 1 };
+        for active in [Kind::active(false), Kind::active(true)] {
+            for greedy in 0..1 << active.len() {
+                let uses_up = |kind: Kind| greedy & (1 << kind as usize) != 0;
+                let (mut order, mut waited) = (active.to_vec(), [0; OWN]);
+                for run in 0..30 {
+                    let last = order.iter().position(|kind| uses_up(*kind)).map_or(active.len(), |greedy| greedy + 1);
+                    for kind in active {
+                        let pass = *kind as usize;
+                        waited[pass] = if order[..last].contains(kind) { 0 } else { waited[pass] + 1 };
+                    }
+                    let most = 2 * active.len() - 2;
+                    assert!(waited.iter().all(|runs| *runs < most), "{greedy:04b} in run {run}: {waited:?}");
+                    order = turns_after(order, last);
                 }
-                assert!(waited.iter().all(|runs| *runs < 4), "{greedy:03b} in run {run}: {waited:?}");
-                order = turns_after(order, last);
             }
         }
     }
@@ -248,9 +277,10 @@ mod tests {
     #[test]
     fn access_control_ids_come_first_unless_they_took_all_the_time() {
         use Kind::{Access, Patients, Studies};
-        assert_eq!(turns_after([Access, Patients, Studies], 3), [Access, Patients, Studies]);
-        assert_eq!(turns_after([Access, Patients, Studies], 2), [Access, Studies, Patients]);
-        assert_eq!(turns_after([Access, Patients, Studies], 1), [Patients, Studies, Access]);
+        let after = |served| turns_after(vec![Access, Patients, Studies], served);
+        assert_eq!(after(3), [Access, Patients, Studies]);
+        assert_eq!(after(2), [Access, Studies, Patients]);
+        assert_eq!(after(1), [Patients, Studies, Access]);
     }
 
     #[test]

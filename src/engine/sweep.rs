@@ -8,7 +8,7 @@ use chrono::Utc;
 use super::cursor::begin;
 use super::project::AHEAD;
 use super::{Error, Mode, Run};
-use crate::source::{Key, Level};
+use crate::source::{Key, LEVELS, Level};
 use crate::target::{Candidate, Cursor};
 
 /// Rows of the target that are compared with the keys of the source in one go.
@@ -29,15 +29,22 @@ impl Run<'_> {
     /// The first load. The times up to which later deltas need not read are taken before its first row
     /// is read, and kept with the place that it has come to, so that it goes on there when it is
     /// interrupted.
-    pub(super) async fn load(&mut self, cursors: [Option<Cursor>; 3]) -> Result<(), Error> {
+    pub(super) async fn load(&mut self, cursors: [Option<Cursor>; LEVELS]) -> Result<(), Error> {
         let begun = Utc::now();
-        let mut places = [Cursor::default(); 3];
-        for (level, cursor) in Level::ALL.into_iter().zip(cursors) {
+        let levels = Level::mirrored(self.settings.instances);
+        let mut places = [Cursor::default(); LEVELS];
+        for (&level, cursor) in levels.iter().zip(cursors) {
+            let newest = match (level, cursor) {
+                (_, Some(_)) => None,
+                // Instances are stored with their series or later, and are too many to be asked for the latest.
+                (Level::Instance, None) => places[Level::Series as usize].updated_time,
+                (_, None) => self.newest(level).await?,
+            };
             let place = &mut places[level as usize];
             *place = match cursor {
                 Some(cursor) if cursor.load_pk.is_some() && self.settings.mode == Mode::Delta => cursor,
                 Some(cursor) => Cursor { load_pk: Some(START), ..cursor },
-                None => Cursor { updated_time: self.newest(level).await?, load_pk: Some(START) },
+                None => Cursor { updated_time: newest, load_pk: Some(START) },
             };
             if cursor != Some(*place) {
                 self.target.set_cursor(level, *place).await?;
@@ -47,12 +54,15 @@ impl Run<'_> {
         for level in [Level::Patient, Level::Study] {
             self.sweep(level, Some(places[level as usize])).await?;
         }
+        if self.settings.instances {
+            self.sweep_instances(Some(places[Level::Instance as usize])).await?;
+        }
         self.settle_full(begun).await?;
-        for level in Level::ALL {
+        for &level in levels {
             self.target.set_cursor(level, Cursor { load_pk: None, ..places[level as usize] }).await?;
         }
         // A load that was interrupted did not look for deletes in its first part again.
-        if places.iter().all(|place| place.load_pk == Some(START)) {
+        if places[..levels.len()].iter().all(|place| place.load_pk == Some(START)) {
             self.all_verified(begun).await?;
         }
         self.commit().await
@@ -64,6 +74,9 @@ impl Run<'_> {
         // A patient goes after its last study: where deletes do not wait for the end, few patients have to wait.
         self.sweep(Level::Study, None).await?;
         self.sweep(Level::Patient, None).await?;
+        if self.settings.instances {
+            self.sweep_instances(None).await?;
+        }
         let codes = self.institutions.take_seen();
         self.institutions.settle(&codes, &mut self.target, &mut self.uncommitted).await?;
         self.commit().await?;
@@ -92,7 +105,7 @@ impl Run<'_> {
             let upto = page_end(&pks, AHEAD);
             match level {
                 Level::Patient => self.patients(&pks).await?,
-                Level::Study | Level::Series => self.studies(&pks).await?,
+                Level::Study | Level::Series | Level::Instance => self.studies(&pks).await?,
             }
             self.find_gone(level, after, upto, keys).await?;
             if let Some(place) = place.filter(|_| self.gone().is_empty() && self.memory.waiting.is_empty()) {
@@ -120,7 +133,7 @@ impl Run<'_> {
             let missing: Vec<Candidate> = page.into_iter().filter(|row| !keys.contains(&key_of(row))).collect();
             match level {
                 Level::Patient => self.gone().add(level, missing.into_iter()),
-                Level::Study | Level::Series => self.studies_missing(missing).await?,
+                Level::Study | Level::Series | Level::Instance => self.studies_missing(missing).await?,
             }
             self.delete_if_many().await?;
             match last {

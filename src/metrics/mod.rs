@@ -13,6 +13,7 @@ use chrono::Utc;
 use prometheus::proto::MetricFamily;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
 
+use crate::engine::Levels;
 use crate::history::{RunRecord, Trigger};
 use crate::supervisor::{ReloadOutcome, ReloadTrigger, Snapshot};
 
@@ -24,7 +25,6 @@ const TRIGGERS: [Trigger; 6] =
 const RELOAD_TRIGGERS: [ReloadTrigger; 4] =
     [ReloadTrigger::File, ReloadTrigger::Signal, ReloadTrigger::Api, ReloadTrigger::Socket];
 const RESULTS: [bool; 2] = [true, false];
-const LEVELS: [&str; 4] = ["institution", "patient", "study", "series"];
 const ACTIONS: [&str; 4] = ["inserted", "updated", "deleted", "unchanged"];
 
 /// All metrics of the daemon; clones share the values.
@@ -140,6 +140,7 @@ impl Metrics {
     /// A counter that appears with its first event hides that event from `rate()`.
     fn start_at_zero(&self, snapshot: &Snapshot) {
         for source in &snapshot.config.sources {
+            let levels = Levels::none(source.instances);
             let source = source.name.as_str();
             let _ = self.0.run_duration.with_label_values(&[source]);
             for trigger in TRIGGERS {
@@ -147,7 +148,7 @@ impl Metrics {
                     let _ = self.0.runs.with_label_values(&[source, trigger.as_str(), result(success)]);
                 }
             }
-            for level in LEVELS {
+            for (level, _) in levels.iter() {
                 for action in ACTIONS {
                     let _ = self.0.rows.with_label_values(&[source, level, action]);
                 }

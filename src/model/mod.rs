@@ -1,4 +1,4 @@
-//! What an institution, a patient, a study and a series mean in the target, and how the archive's
+//! What an institution, a patient, a study, a series and an instance mean in the target, and how the archive's
 //! values become theirs.
 //!
 //! Pure: no database, no clock. `Debug` of a row shows keys that say nothing about a person.
@@ -133,6 +133,25 @@ pub struct Series {
     pub updated_time: Option<NaiveDateTime>,
 }
 
+/// A row of `rbac_instance`, where the instance level is switched on.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Instance {
+    /// The archive's `instance.pk`.
+    pub source_pk: i64,
+    /// `id` of the series.
+    pub series_fk: i64,
+    /// SOP Instance UID, unique within its series.
+    pub instance_uid: String,
+    /// SOP Class UID.
+    pub sop_class_uid: Option<String>,
+    /// Instance Number.
+    pub instance_number: Option<i64>,
+    /// The source's wall clock, to the millisecond.
+    pub created_time: Option<NaiveDateTime>,
+    /// The source's wall clock, to the millisecond.
+    pub updated_time: Option<NaiveDateTime>,
+}
+
 macro_rules! debug_by_key {
     ($($row:ident: $key:ident),*) => {$(
         impl fmt::Debug for $row {
@@ -142,4 +161,4 @@ macro_rules! debug_by_key {
         }
     )*};
 }
-debug_by_key!(Patient: source_pk, Study: source_pk, Series: source_pk);
+debug_by_key!(Patient: source_pk, Study: source_pk, Series: source_pk, Instance: source_pk);

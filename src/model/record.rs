@@ -1,6 +1,6 @@
 //! A row of the target as a list of columns: what every dialect needs to read and to write it.
 
-use super::{Institution, Patient, Series, Study};
+use super::{Instance, Institution, Patient, Series, Study};
 use crate::database::{Cells, Damage, Value, ValueKind};
 
 /// A column of a target table.
@@ -16,7 +16,7 @@ pub struct Column {
 pub trait Record: Sized {
     /// The table.
     const TABLE: &'static str;
-    /// Whether the table has a `source_fk` (a series has its study's).
+    /// Whether the table has a `source_fk` (a series has its study's, an instance its series').
     const HAS_SOURCE: bool = true;
     /// Whether the table has `synced_at` and `deleted_at`.
     const HAS_LIFE: bool = true;
@@ -230,6 +230,44 @@ impl Record for Series {
             rejection_state: cells.int(first + 13)?,
             created_time: cells.time(first + 14)?,
             updated_time: cells.time(first + 15)?,
+        })
+    }
+}
+
+impl Record for Instance {
+    const TABLE: &'static str = "rbac_instance";
+    const HAS_SOURCE: bool = false;
+    const COLUMNS: &'static [Column] = &[
+        int("source_pk"),
+        int("series_fk"),
+        text("instance_uid"),
+        text("sop_class_uid"),
+        int("instance_number"),
+        time("created_time"),
+        time("updated_time"),
+    ];
+
+    fn values(&self) -> Vec<Value<'_>> {
+        vec![
+            Value::Int(Some(self.source_pk)),
+            Value::Int(Some(self.series_fk)),
+            Value::Text(Some(&self.instance_uid)),
+            t(&self.sop_class_uid),
+            Value::Int(self.instance_number),
+            Value::Time(self.created_time),
+            Value::Time(self.updated_time),
+        ]
+    }
+
+    fn from_cells(cells: &dyn Cells, first: usize) -> Result<Self, Damage> {
+        Ok(Self {
+            source_pk: cells.key(first)?,
+            series_fk: cells.key(first + 1)?,
+            instance_uid: cells.name(first + 2)?,
+            sop_class_uid: cells.text(first + 3)?,
+            instance_number: cells.int(first + 4)?,
+            created_time: cells.time(first + 5)?,
+            updated_time: cells.time(first + 6)?,
         })
     }
 }

@@ -5,6 +5,7 @@
 //! here and stay open. Nothing here writes, and no rule about deletes or merges lives here.
 
 mod access;
+mod instances;
 mod queries;
 mod rows;
 mod shape;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, MutexGuard};
 
 pub use access::{AccessIds, AccessMap};
+pub use instances::{SeriesPlace, SourceInstance};
 pub use rows::{Hint, Key, SourcePatient, SourceSeries, SourceStudy};
 pub use snapshot::{Horizon, Snapshot};
 
@@ -25,7 +27,7 @@ use queries::Queries;
 use shape::Shape;
 
 /// A level of the archive that has its own `updated_time`, and so its own cursor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
     /// Table `patient`.
     Patient,
@@ -33,11 +35,22 @@ pub enum Level {
     Study,
     /// Table `series`.
     Series,
+    /// Table `instance`, where it is switched on.
+    Instance,
 }
+
+/// How many levels there are.
+pub const LEVELS: usize = Level::ALL.len();
 
 impl Level {
     /// From the top.
-    pub const ALL: [Self; 3] = [Self::Patient, Self::Study, Self::Series];
+    pub const ALL: [Self; 4] = [Self::Patient, Self::Study, Self::Series, Self::Instance];
+
+    /// The levels that are mirrored, from the top.
+    #[must_use]
+    pub fn mirrored(instances: bool) -> &'static [Self] {
+        if instances { &Self::ALL } else { &Self::ALL[..Self::Instance as usize] }
+    }
 
     /// The table in the archive, and the level's name in `sync_cursor`.
     #[must_use]
@@ -46,6 +59,7 @@ impl Level {
             Self::Patient => "patient",
             Self::Study => "study",
             Self::Series => "series",
+            Self::Instance => "instance",
         }
     }
 }
@@ -65,6 +79,7 @@ enum NameForm {
 pub struct Source {
     slot: Slot,
     time_zone: chrono_tz::Tz,
+    instances: bool,
     memory: Mutex<Memory>,
 }
 
@@ -73,7 +88,7 @@ impl Source {
     #[must_use]
     pub fn new(config: &SourceConfig) -> Self {
         let slot = Slot::new(config.endpoint.clone(), Side::Source, Access::ReadOnly);
-        Self { slot, time_zone: config.time_zone, memory: Mutex::default() }
+        Self { slot, time_zone: config.time_zone, instances: config.instances, memory: Mutex::default() }
     }
 
     /// What the runs of this source remember of each other, opaque here; one run at a time holds it.
@@ -88,7 +103,7 @@ impl Source {
     /// The database is unreachable, refuses the login, or lacks tables, columns or grants.
     pub async fn snapshot(&self) -> Result<Snapshot<'_>, Error> {
         let mut lease = self.slot.lease().await?;
-        let shape = Shape::read(&mut lease).await?;
+        let shape = Shape::read(&mut lease, self.instances).await?;
         let queries = Arc::new(Queries::new(lease.dialect(), &shape));
         Snapshot::begin(lease, queries, self.time_zone).await
     }
@@ -99,7 +114,7 @@ impl Source {
     /// As [`Source::snapshot`].
     pub async fn inspect(&self) -> Result<Inspection, Error> {
         let mut lease = self.slot.lease().await?;
-        let shape = Shape::read(&mut lease).await?;
+        let shape = Shape::read(&mut lease, self.instances).await?;
         let server = lease.server_version().await?;
         let (mut findings, mut advice) = (shape.findings(), shape.advice(lease.dialect()));
         let queries = Arc::new(Queries::new(lease.dialect(), &shape));

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::instances::Statements;
 use super::shape::Shape;
-use super::{Level, NameForm};
+use super::{LEVELS, Level, NameForm};
 use crate::config::Dialect;
 use crate::database::{any, bigint};
 
@@ -13,13 +14,13 @@ pub(super) struct Queries {
     pub(super) clock: Arc<str>,
     pub(super) horizon: Option<Arc<str>>,
     /// Whether an index begins with `updated_time`, by level.
-    pub(super) indexed: [bool; 3],
+    pub(super) indexed: [bool; LEVELS],
     pub(super) names: NameForm,
-    pub(super) newest: [Arc<str>; 3],
-    pub(super) changed: [Arc<str>; 3],
-    pub(super) newest_pk: [Arc<str>; 3],
-    pub(super) added: [Arc<str>; 3],
-    pub(super) keys_after: [Arc<str>; 2],
+    pub(super) newest: [Arc<str>; LEVELS],
+    pub(super) changed: [Arc<str>; LEVELS],
+    pub(super) newest_pk: [Arc<str>; LEVELS],
+    pub(super) added: [Arc<str>; LEVELS],
+    pub(super) keys_after: [Arc<str>; 3],
     pub(super) patients: Arc<str>,
     pub(super) identifiers: Arc<str>,
     pub(super) merges: Arc<str>,
@@ -36,13 +37,14 @@ pub(super) struct Queries {
     pub(super) access_study_ids: Option<Arc<str>>,
     pub(super) access_series: Arc<str>,
     pub(super) access_series_ids: Option<Arc<str>>,
+    pub(super) instances: Statements,
 }
 
 impl Queries {
     /// Writes the statements for one archive.
     pub(super) fn new(dialect: Dialect, shape: &Shape) -> Self {
         let write = Writer { dialect, shape };
-        let levels = [Level::Patient, Level::Study, Level::Series];
+        let levels = Level::ALL;
         Self {
             clock: write.clock(),
             horizon: write.horizon(),
@@ -56,7 +58,7 @@ impl Queries {
                 let (table, study) = (level.table(), look_at(level));
                 format!("SELECT pk, {study} FROM {table} WHERE pk > $1 ORDER BY pk LIMIT $2").into()
             }),
-            keys_after: [("''", "patient"), ("study_iuid", "study")]
+            keys_after: [("''", "patient"), ("study_iuid", "study"), ("series_iuid", "series")]
                 .map(|(uid, table)| format!("SELECT pk, {uid} FROM {table} WHERE pk > $1 ORDER BY pk LIMIT $2").into()),
             patients: write.patients(),
             identifiers: write.identifiers(),
@@ -104,22 +106,27 @@ impl Queries {
                  JOIN series_access_control_id a ON a.series_fk = e.pk \
                  WHERE e.study_fk > $1 AND e.study_fk <= $2 AND a.access_control_id IS NOT NULL",
             ),
+            instances: Statements::new(&write),
         }
     }
 }
 
 /// The column that names what to look at again when a row of this level changes.
 fn look_at(level: Level) -> &'static str {
-    if level == Level::Series { "study_fk" } else { "pk" }
+    match level {
+        Level::Patient | Level::Study => "pk",
+        Level::Series => "study_fk",
+        Level::Instance => "series_fk",
+    }
 }
 
-struct Writer<'a> {
+pub(super) struct Writer<'a> {
     dialect: Dialect,
-    shape: &'a Shape,
+    pub(super) shape: &'a Shape,
 }
 
 impl Writer<'_> {
-    fn any(&self, column: &str) -> String {
+    pub(super) fn any(&self, column: &str) -> String {
         any(self.dialect, column)
     }
 
@@ -127,11 +134,16 @@ impl Writer<'_> {
         if self.shape.has(table, column) { format!("{alias}.{column}") } else { "NULL".to_owned() }
     }
 
-    fn int(&self, alias: &str, table: &str, column: &str) -> String {
+    /// `expression` as a whole number.
+    pub(super) fn bigint(&self, expression: &str) -> String {
+        bigint(self.dialect, expression)
+    }
+
+    pub(super) fn int(&self, alias: &str, table: &str, column: &str) -> String {
         bigint(self.dialect, &self.text(alias, table, column))
     }
 
-    fn time(&self, alias: &str, table: &str, column: &str) -> String {
+    pub(super) fn time(&self, alias: &str, table: &str, column: &str) -> String {
         match self.dialect {
             Dialect::Postgres => format!("CAST({} AS timestamp)", self.text(alias, table, column)),
             Dialect::Mysql | Dialect::Sqlite => self.text(alias, table, column),
@@ -139,7 +151,7 @@ impl Writer<'_> {
     }
 
     /// 1 or 0; 0 where the archive has no such column.
-    fn flag(&self, alias: &str, table: &str, column: &str) -> String {
+    pub(super) fn flag(&self, alias: &str, table: &str, column: &str) -> String {
         let value = match self.shape.column(table, column) {
             None => "0".to_owned(),
             Some(facts) if facts.kind == "boolean" => format!("CASE WHEN {alias}.{column} THEN 1 ELSE 0 END"),

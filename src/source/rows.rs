@@ -13,7 +13,7 @@ pub struct Hint {
     pub updated_time: NaiveDateTime,
     /// Its pk.
     pub pk: i64,
-    /// The pk of its study; of a patient or study its own.
+    /// Of a patient or study its pk, of a series that of its study, of an instance that of its series.
     pub look_at: i64,
 }
 
@@ -54,11 +54,11 @@ pub struct SourceSeries {
     pub institution_code: Option<String>,
 }
 
-fn clean(cells: &dyn Cells, column: usize) -> Result<Option<String>, Damage> {
+pub(super) fn clean(cells: &dyn Cells, column: usize) -> Result<Option<String>, Damage> {
     Ok(text(cells.text(column)?))
 }
 
-fn millis(cells: &dyn Cells, column: usize) -> Result<Option<NaiveDateTime>, Damage> {
+pub(super) fn millis(cells: &dyn Cells, column: usize) -> Result<Option<NaiveDateTime>, Damage> {
     Ok(cells.time(column)?.map(to_millis))
 }
 

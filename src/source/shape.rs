@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
+use super::Level;
 use crate::config::Dialect;
 use crate::database::{Class, Error, Param, Session, Side};
 
 /// The tables that may be read.
-const TABLES: [&str; 9] = [
+const TABLES: [&str; 10] = [
     "patient",
     "patient_id",
     "person_name",
@@ -20,7 +21,14 @@ const TABLES: [&str; 9] = [
     "series",
     "series_access_control_id",
     "code",
+    INSTANCE,
 ];
+
+/// The table that is read only where the instance level is switched on; otherwise it counts as not there.
+const INSTANCE: &str = "instance";
+const INSTANCE_REQUIRED: (&str, &[&str]) =
+    (INSTANCE, &["pk", "series_fk", "sop_iuid", "sop_cuid", "inst_no", "updated_time"]);
+const INSTANCE_OPTIONAL: [(&str, &[&str]); 2] = [(INSTANCE, &["created_time"]), ("series", &["inst_purge_state"])];
 
 /// Columns without which this is no archive that can be read.
 const REQUIRED: [(&str, &[&str]); 5] = [
@@ -98,6 +106,8 @@ pub(super) struct ColumnFacts {
 /// What was found, by table and column.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Shape {
+    /// Whether the instance level is switched on.
+    instances: bool,
     tables: BTreeMap<String, BTreeMap<String, ColumnFacts>>,
 }
 
@@ -131,20 +141,21 @@ static SQLITE: LazyLock<Arc<str>> = LazyLock::new(|| {
 });
 
 impl Shape {
-    /// Asks the database.
-    pub(super) async fn read(session: &mut Session) -> Result<Self, Error> {
+    /// Asks the database; about table `instance` only where that level is switched on.
+    pub(super) async fn read(session: &mut Session, instances: bool) -> Result<Self, Error> {
         let sql = match session.dialect() {
             Dialect::Postgres => &POSTGRES,
             Dialect::Mysql => &MYSQL,
             Dialect::Sqlite => &SQLITE,
         };
+        let tables = TABLES.into_iter().filter(|table| instances || *table != INSTANCE).collect();
         let rows = session
-            .fetch(sql, &[Param::Texts(TABLES.to_vec())], |cells| {
+            .fetch(sql, &[Param::Texts(tables)], |cells| {
                 let facts = ColumnFacts { kind: cells.name(2)?, readable: cells.flag(3)?, indexed: cells.flag(4)? };
                 Ok((cells.name(0)?, cells.name(1)?, facts))
             })
             .await?;
-        let mut shape = Self::default();
+        let mut shape = Self { instances, ..Self::default() };
         for (table, column, facts) in rows {
             shape.tables.entry(table).or_default().insert(column, facts);
         }
@@ -201,10 +212,15 @@ impl Shape {
         Error::new(Side::Source, Class::Permanent, text)
     }
 
+    /// Columns without which the rows that are wanted cannot be read.
+    fn required(&self) -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+        REQUIRED.into_iter().chain(self.instances.then_some(INSTANCE_REQUIRED))
+    }
+
     /// Tables and columns that are needed and not there.
     fn absent(&self) -> Vec<String> {
         let mut absent = Vec::new();
-        for (table, columns) in REQUIRED {
+        for (table, columns) in self.required() {
             if self.tables.contains_key(table) {
                 let missing = columns.iter().filter(|column| !self.has(table, column));
                 absent.extend(missing.map(|column| format!("column {table}.{column}")));
@@ -223,11 +239,12 @@ impl Shape {
 
     /// Tables, or columns of tables that can be read in part, that would be read and may not be.
     fn denied(&self) -> Vec<String> {
-        let optional = OPTIONAL.iter().filter_map(|(table, columns)| {
+        let of_instances = INSTANCE_OPTIONAL.iter().filter(|_| self.instances);
+        let optional = OPTIONAL.iter().chain(of_instances).filter_map(|(table, columns)| {
             columns.iter().find(|column| self.has(table, column)).map(|column| (*table, *column))
         });
         let either = EITHER.iter().filter_map(|pair| pair.iter().find(|(table, column)| self.has(table, column)));
-        let required = REQUIRED.iter().flat_map(|(table, columns)| columns.iter().map(|column| (*table, *column)));
+        let required = self.required().flat_map(|(table, columns)| columns.iter().map(move |column| (table, *column)));
         let unreadable =
             |(table, column): &(&str, &str)| self.column(table, column).is_some_and(|facts| !facts.readable);
         let mut denied: Vec<String> = required
@@ -250,7 +267,7 @@ impl Shape {
             let form = forms.iter().find(|(table, column, _)| self.has(table, column));
             format!("{what}: {}", form.map_or(otherwise, |(_, _, text)| *text))
         };
-        vec![
+        let mut findings = vec![
             pick("person names", &[("person_name", "alphabetic_name", "three groups")], "five components a group"),
             pick(
                 "patient IDs",
@@ -272,7 +289,12 @@ impl Shape {
                 "none",
             ),
             pick("studies being deleted", &[("study", "study_deleting", "study.study_deleting")], "not marked"),
-        ]
+        ];
+        if self.instances {
+            let purged = [("series", "inst_purge_state", "series.inst_purge_state")];
+            findings.push(pick("series purged to metadata", &purged, "not marked"));
+        }
+        findings
     }
 
     /// Indexes that would make a delta cheap and are not there.
@@ -283,8 +305,9 @@ impl Shape {
             Dialect::Mysql => ("", " ALGORITHM=INPLACE LOCK=NONE"),
             Dialect::Sqlite => ("", ""),
         };
-        ["patient", "study", "series"]
-            .into_iter()
+        Level::mirrored(self.instances)
+            .iter()
+            .map(|level| level.table())
             .filter(|table| self.column(table, "updated_time").is_some_and(|facts| !facts.indexed))
             .map(|table| {
                 format!(
@@ -328,6 +351,17 @@ pub(super) mod tests {
     #[test]
     fn the_oldest_archive_is_enough() {
         oldest().demand().unwrap();
+    }
+
+    #[test]
+    fn table_instance_is_needed_only_where_that_level_is_switched_on() {
+        let mut shape = Shape { instances: true, ..oldest() };
+        assert!(shape.demand().unwrap_err().to_string().contains("missing table instance"));
+        for column in INSTANCE_REQUIRED.1 {
+            shape.add(INSTANCE, column);
+        }
+        shape.demand().unwrap();
+        assert!(shape.advice(Dialect::Postgres).iter().any(|line| line.contains("instance.updated_time")));
     }
 
     #[test]

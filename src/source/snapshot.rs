@@ -146,12 +146,12 @@ impl<'a> Snapshot<'a> {
         self.lease.fetch(sql, &params, |cells| Ok((cells.key(0)?, cells.key(1)?))).await
     }
 
-    /// Keys of patients or studies behind `after`, ascending, at most `limit`; a patient has no UID.
+    /// Keys of patients, studies or series behind `after`, ascending, at most `limit`; a patient has no UID.
     ///
     /// # Errors
     /// The database failed.
     pub async fn keys_after(&mut self, level: Level, after: i64, limit: usize) -> Result<Vec<Key>, Error> {
-        let sql = &self.queries.keys_after[usize::from(level != Level::Patient)];
+        let sql = &self.queries.keys_after[level.min(Level::Series) as usize];
         self.lease.fetch(sql, &[Param::int(after), Param::int(limit as i64)], rows::key).await
     }
 

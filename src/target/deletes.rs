@@ -8,7 +8,7 @@ use crate::database::{Cells, Damage, Error, Param};
 use crate::source::Level;
 
 /// A live row of the target that may be gone from the source.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Candidate {
     /// Its `id`.
     pub id: i64,
@@ -18,8 +18,23 @@ pub struct Candidate {
     pub study_id: i64,
     /// UID of its study; of a patient empty.
     pub study_uid: String,
-    /// UID of the series; on other levels empty.
+    /// UID of the series, of an instance that of its series; on other levels empty.
     pub series_uid: String,
+    /// `id` of the series of an instance; on other levels 0.
+    pub series_id: i64,
+    /// UID of the instance; on other levels empty.
+    pub instance_uid: String,
+}
+
+/// Live rows that were tombstoned or removed, by level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// `rbac_study`
+    pub studies: u64,
+    /// `rbac_series`
+    pub series: u64,
+    /// `rbac_instance`
+    pub instances: u64,
 }
 
 impl fmt::Debug for Candidate {
@@ -29,8 +44,7 @@ impl fmt::Debug for Candidate {
 }
 
 fn patient(cells: &dyn Cells) -> Result<Candidate, Damage> {
-    let (study_uid, series_uid) = (String::new(), String::new());
-    Ok(Candidate { id: cells.key(0)?, source_pk: cells.key(1)?, study_id: 0, study_uid, series_uid })
+    Ok(Candidate { id: cells.key(0)?, source_pk: cells.key(1)?, ..Candidate::default() })
 }
 
 fn study(cells: &dyn Cells) -> Result<Candidate, Damage> {
@@ -95,6 +109,10 @@ impl TargetSession<'_> {
             Level::Patient => "rbac_patient r WHERE r.source_fk = $1",
             Level::Study => "rbac_study r WHERE r.source_fk = $1",
             Level::Series => "rbac_series r JOIN rbac_study s ON s.id = r.study_fk WHERE s.source_fk = $1",
+            Level::Instance => {
+                "rbac_instance r JOIN rbac_series e ON e.id = r.series_fk JOIN rbac_study s ON s.id = e.study_fk \
+                 WHERE s.source_fk = $1"
+            }
         };
         let sql =
             format!("SELECT count(*) FROM (SELECT 1 AS one FROM {from} AND r.deleted_at IS NULL LIMIT $2) some_rows");
@@ -117,21 +135,30 @@ impl TargetSession<'_> {
         Ok(rows.into_iter().filter(same).map(|(id, _)| id).collect())
     }
 
-    /// Tombstones or removes series; answers how many of them were live.
+    /// Tombstones or removes series with all their instances. Those of a large series are deleted before, in
+    /// [steps](TargetSession::instance_steps).
     ///
     /// # Errors
     /// The database failed.
-    pub async fn delete_series(&mut self, ids: &[i64], deletes: Deletes) -> Result<u64, Error> {
-        self.end("rbac_series", "id", ids, deletes).await
+    pub async fn delete_series(&mut self, ids: &[i64], deletes: Deletes) -> Result<Ended, Error> {
+        let instances = self.end_instances("series_fk", ids, deletes).await?;
+        Ok(Ended { studies: 0, series: self.end("rbac_series", "id", ids, deletes).await?, instances })
     }
 
-    /// Tombstones or removes studies with all their series; answers how many studies and series.
+    /// Tombstones or removes studies with all their series and their instances, as
+    /// [`delete_series`](TargetSession::delete_series) does.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn delete_studies(&mut self, ids: &[i64], deletes: Deletes) -> Result<(u64, u64), Error> {
+    pub async fn delete_studies(&mut self, ids: &[i64], deletes: Deletes) -> Result<Ended, Error> {
+        let mut instances = 0;
+        if self.has_instances {
+            let of_studies = format!("SELECT id FROM rbac_series WHERE {}", self.any("study_fk"));
+            let series = self.read(of_studies, &[Param::Ints(ids)], |cells| cells.key(0)).await?;
+            instances = self.end_instances("series_fk", &series, deletes).await?;
+        }
         let series = self.end("rbac_series", "study_fk", ids, deletes).await?;
-        Ok((self.end("rbac_study", "id", ids, deletes).await?, series))
+        Ok(Ended { studies: self.end("rbac_study", "id", ids, deletes).await?, series, instances })
     }
 
     /// Tombstones or removes patients; one that still has a live study stays, for a live row never has a
@@ -165,7 +192,7 @@ impl TargetSession<'_> {
         Ok(counts.into_iter().map(i64::unsigned_abs).sum())
     }
 
-    async fn end(&mut self, table: &str, key: &str, keys: &[i64], deletes: Deletes) -> Result<u64, Error> {
+    pub(super) async fn end(&mut self, table: &str, key: &str, keys: &[i64], deletes: Deletes) -> Result<u64, Error> {
         if keys.is_empty() {
             return Ok(0);
         }
@@ -192,5 +219,6 @@ fn resource_table(level: Level) -> &'static str {
         Level::Patient => "rbac_patient",
         Level::Study => "rbac_study",
         Level::Series => "rbac_series",
+        Level::Instance => "rbac_instance",
     }
 }

@@ -5,8 +5,9 @@ use super::schema;
 use super::session::TargetSession;
 use crate::config::{Deletes, SourceName};
 use crate::database::{Error, Param};
+use crate::source::Level;
 
-/// Studies of one transaction; their series go with them.
+/// Studies of one transaction; their series go with them, and what instances are left.
 const STUDIES: i64 = 500;
 /// Patients of one transaction; their identifiers go with them.
 const PATIENTS: i64 = 2000;
@@ -14,6 +15,9 @@ const PATIENTS: i64 = 2000;
 /// Rows of a source, with and without a tombstone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Forgotten {
+    /// `rbac_instance`; none where no source ever had that level switched on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instances: Option<u64>,
     /// `rbac_series`
     pub series: u64,
     /// `rbac_study`
@@ -46,7 +50,10 @@ impl Target {
     /// As [`Target::claim`].
     pub async fn rows_of(&self, source: &SourceName) -> Result<Forgotten, Error> {
         let mut session = self.session(source, true).await?;
+        let instances = "rbac_instance r JOIN rbac_series e ON e.id = r.series_fk \
+                         JOIN rbac_study s ON s.id = e.study_fk WHERE s.source_fk = $1";
         let rows = Forgotten {
+            instances: if session.has_instances { Some(session.count(instances).await?) } else { None },
             series: session
                 .count("rbac_series r JOIN rbac_study s ON s.id = r.study_fk WHERE s.source_fk = $1")
                 .await?,
@@ -66,16 +73,22 @@ impl Target {
     /// As [`Target::session`].
     pub async fn forget(&self, source: &SourceName, mut progress: impl FnMut(&Forgotten)) -> Result<Forgotten, Error> {
         let mut session = self.session(source, false).await?;
-        let mut gone = Forgotten::default();
+        let mut gone = Forgotten { instances: session.has_instances.then_some(0), ..Forgotten::default() };
         loop {
             let studies = session.some_ids("rbac_study", STUDIES).await?;
             if studies.is_empty() {
                 break;
             }
-            let (studies, series) = session.delete_studies(&studies, Deletes::Remove).await?;
+            for step in session.instance_steps(Level::Study, &studies, Deletes::Remove).await? {
+                let instances = session.delete_some_instances(&step, Deletes::Remove).await?;
+                session.commit().await?;
+                *gone.instances.get_or_insert_default() += instances;
+                progress(&gone);
+            }
+            let ended = session.delete_studies(&studies, Deletes::Remove).await?;
             session.commit().await?;
-            gone.studies += studies;
-            gone.series += series;
+            gone.studies += ended.studies;
+            gone.series += ended.series;
             progress(&gone);
         }
         loop {

@@ -6,6 +6,7 @@
 mod bookkeeping;
 mod deletes;
 mod forget;
+mod instances;
 mod lock;
 mod rows;
 mod schema;
@@ -19,11 +20,12 @@ use crate::database::{Access, Error, Inspection, Side, Slot};
 use lock::Lock;
 use schema::Installed;
 
-pub use deletes::Candidate;
+pub use deletes::{Candidate, Ended};
 pub use forget::Forgotten;
+pub use instances::InstanceCount;
 pub use lock::Claim;
 pub use session::{Cursor, Existing, TargetSession};
-pub use sweeps::Pass;
+pub use sweeps::{Pass, Passes};
 
 /// The RBAC database. Connects when it is first asked and again after a failure; any number of
 /// tasks may use it at a time.
@@ -33,6 +35,8 @@ pub struct Target {
     /// Sessions for those who only look: they must not make an SQLite file that is not there.
     look: Slot,
     lock: Lock,
+    /// Sessions of several sources make the table of the instance level one after the other.
+    making: tokio::sync::Mutex<()>,
 }
 
 impl Target {
@@ -40,7 +44,12 @@ impl Target {
     #[must_use]
     pub fn new(config: &TargetConfig) -> Self {
         let slot = |access| Slot::new(config.endpoint.clone(), Side::Target, access);
-        Self { slot: slot(Access::ReadWrite), look: slot(Access::Look), lock: Lock::default() }
+        Self {
+            slot: slot(Access::ReadWrite),
+            look: slot(Access::Look),
+            lock: Lock::default(),
+            making: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Logs in and looks, without creating tables.

@@ -6,13 +6,13 @@ use super::session::{Existing, TargetSession};
 use crate::database::{Error, Param, bigint};
 use crate::model::{Identifier, Institution, Patient, Record, Series, Study};
 
-fn column_list<T: Record>() -> String {
+pub(super) fn column_list<T: Record>() -> String {
     T::COLUMNS.iter().map(|column| column.name).collect::<Vec<_>>().join(", ")
 }
 
 impl TargetSession<'_> {
     /// The rows of this source whose `key` is one of `keys`.
-    async fn existing<T: Record>(&mut self, key: &str, keys: Param<'_>) -> Result<Vec<Existing<T>>, Error> {
+    pub(super) async fn existing<T: Record>(&mut self, key: &str, keys: Param<'_>) -> Result<Vec<Existing<T>>, Error> {
         let deleted = if T::HAS_LIFE { "CASE WHEN deleted_at IS NULL THEN 0 ELSE 1 END" } else { "0" };
         let source = if T::HAS_SOURCE { " AND source_fk = $2" } else { "" };
         let sql = format!(

@@ -66,6 +66,14 @@ const VERSION_2: [&str; 2] = [
      via {text} NOT NULL, action {text} NOT NULL, detail {text} NOT NULL)",
 ];
 
+/// The table of the instance level. It is made when that level is first switched on, whatever the version, and
+/// stays when it is switched off.
+const INSTANCE_TABLE: &str = "rbac_instance";
+const INSTANCES: &str = "CREATE TABLE rbac_instance (id {int} PRIMARY KEY, source_pk {int} NOT NULL, \
+     series_fk {int} NOT NULL, instance_uid {key} NOT NULL, sop_class_uid {text}, instance_number {int}, \
+     created_time {time}, updated_time {time}, synced_at {instant} NOT NULL, deleted_at {instant}, \
+     UNIQUE (series_fk, instance_uid), FOREIGN KEY (series_fk) REFERENCES rbac_series (id))";
+
 /// The first rows, beside the version. Only with the version the tables count as made.
 const FIRST_ROWS: [&str; 2] =
     ["INSERT INTO sync_lock (token, holder) VALUES ('', '')", "INSERT INTO sync_sequence (next_id) VALUES (1)"];
@@ -121,8 +129,8 @@ fn spell(dialect: Dialect, statement: &str) -> String {
     types.iter().fold(statement.to_owned(), |text, (brace, name)| text.replace(brace, name))
 }
 
-/// Which of this program's tables exist.
-async fn existing(session: &mut Session) -> Result<Vec<String>, Error> {
+/// Which of these tables exist.
+async fn existing(session: &mut Session, names: Vec<&str>) -> Result<Vec<String>, Error> {
     let sql = match session.dialect() {
         Dialect::Postgres => "SELECT name FROM unnest($1::text[]) name WHERE to_regclass(name) IS NOT NULL",
         Dialect::Mysql => {
@@ -132,7 +140,7 @@ async fn existing(session: &mut Session) -> Result<Vec<String>, Error> {
             "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name IN (SELECT value FROM json_each($1))"
         }
     };
-    session.fetch(&sql.into(), &[Param::Texts(tables_of(VERSION))], |cells| cells.name(0)).await
+    session.fetch(&sql.into(), &[Param::Texts(names)], |cells| cells.name(0)).await
 }
 
 /// What stands in the target.
@@ -161,7 +169,9 @@ impl Installed {
 /// Tables of the same names that this program did not make, or a newer version; or the database failed.
 pub(super) async fn look(session: &mut Session) -> Result<Installed, Error> {
     let permanent = |text: String| Error::new(Side::Target, Class::Permanent, text);
-    let tables = existing(session).await?;
+    let mut names = tables_of(VERSION);
+    names.push(INSTANCE_TABLE);
+    let tables = existing(session, names).await?;
     // It is the first table that is made, so what stands beside it is this program's.
     if !tables.iter().any(|table| table == "sync_schema") {
         if let Some(foreign) = tables.first() {
@@ -187,6 +197,27 @@ pub(super) async fn look(session: &mut Session) -> Result<Installed, Error> {
         ))),
         None if session.dialect() == Dialect::Mysql && !has_rows(session, &tables).await? => Ok(Installed::Partly),
         _ => Err(permanent("its table sync_schema is damaged: restore the target from a backup".to_owned())),
+    }
+}
+
+/// Whether the table of the instance level is there.
+///
+/// # Errors
+/// The database failed.
+pub(super) async fn has_instances(session: &mut Session) -> Result<bool, Error> {
+    Ok(!existing(session, vec![INSTANCE_TABLE]).await?.is_empty())
+}
+
+/// Makes the table of the instance level. The tables of this version must be there, that one must not.
+///
+/// # Errors
+/// As [`may_create`].
+pub(super) async fn make_instances(session: &mut Session) -> Result<(), Error> {
+    may_create(session).await?;
+    let statement = spell(session.dialect(), INSTANCES);
+    match session.dialect() {
+        Dialect::Mysql => stepwise::make_tables(session, &[statement]).await,
+        Dialect::Postgres | Dialect::Sqlite => session.command(&statement).await,
     }
 }
 
@@ -266,7 +297,7 @@ mod tests {
     #[test]
     fn every_type_has_a_name_in_every_dialect() {
         for dialect in [Dialect::Postgres, Dialect::Mysql, Dialect::Sqlite] {
-            for statement in statements_after(0) {
+            for statement in statements_after(0).chain([INSTANCES]) {
                 assert!(!spell(dialect, statement).contains('{'), "{statement}");
             }
         }
@@ -275,7 +306,7 @@ mod tests {
     /// MySQL takes a key beside a column and does not make it.
     #[test]
     fn every_foreign_key_stands_behind_the_columns() {
-        for statement in statements_after(0) {
+        for statement in statements_after(0).chain([INSTANCES]) {
             let keys = statement.matches("FOREIGN KEY").count();
             assert_eq!(statement.matches("REFERENCES").count(), keys, "{statement}");
         }

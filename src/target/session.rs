@@ -8,7 +8,7 @@ use super::schema;
 use super::{Target, lock};
 use crate::config::SourceName;
 use crate::database::{Class, Error, Lease, Param, Side, Value, any, on_conflict_set};
-use crate::source::Level;
+use crate::source::{LEVELS, Level};
 
 /// A row of the target as it stands.
 #[derive(Debug)]
@@ -40,6 +40,8 @@ pub struct TargetSession<'a> {
     /// When the rows of this session are synced, for `synced_at` and `deleted_at`.
     pub(super) now: DateTime<Utc>,
     installed: bool,
+    /// Whether the table of the instance level is there.
+    pub(super) has_instances: bool,
     /// What the fence asks for; none in a dry run.
     token: Option<Arc<str>>,
     writing: bool,
@@ -64,12 +66,14 @@ impl Target {
             }
             true
         };
+        let has_instances = installed && schema::has_instances(&mut lease).await?;
         let mut session = TargetSession {
             lease,
             source_fk: 0,
             dry_run,
             now: Utc::now(),
             installed,
+            has_instances,
             token,
             writing: false,
             planned: 0,
@@ -187,7 +191,7 @@ impl TargetSession<'_> {
     ///
     /// # Errors
     /// The database failed.
-    pub async fn cursors(&mut self) -> Result<[Option<Cursor>; 3], Error> {
+    pub async fn cursors(&mut self) -> Result<[Option<Cursor>; LEVELS], Error> {
         let sql = "SELECT level, updated_time, load_pk FROM sync_cursor WHERE source_fk = $1";
         let source = [Param::int(self.source_fk)];
         let rows = self

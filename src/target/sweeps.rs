@@ -26,14 +26,17 @@ impl Default for Pass {
 }
 
 /// The passes, by the index that the engine gives them.
-const PASSES: [&str; 3] = ["access", "patient", "study"];
+const PASSES: [&str; 4] = ["access", "patient", "study", "instance"];
+
+/// All passes of a source; that over the instances never begins where this level is switched off.
+pub type Passes = [Pass; PASSES.len()];
 
 impl TargetSession<'_> {
     /// The passes of the rolling comparison.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn passes(&mut self) -> Result<[Pass; 3], Error> {
+    pub async fn passes(&mut self) -> Result<Passes, Error> {
         let (started, verified) = (utc(&self.lease, "started"), utc(&self.lease, "verified_since"));
         let sql = format!("SELECT pass, place, {started}, {verified} FROM sync_sweep WHERE source_fk = $1");
         let source = [Param::int(self.source_fk)];
@@ -48,11 +51,11 @@ impl TargetSession<'_> {
         Ok(PASSES.map(|name| found(name).unwrap_or_default()))
     }
 
-    /// Keeps the passes.
+    /// Keeps the first so many passes.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn set_passes(&mut self, passes: &[Pass; 3]) -> Result<(), Error> {
+    pub async fn set_passes(&mut self, passes: &[Pass]) -> Result<(), Error> {
         let key = ["source_fk", "pass"];
         let conflict = on_conflict_set(self.lease.dialect(), &key, &["place", "started", "verified_since"], &[]);
         let sql = format!(

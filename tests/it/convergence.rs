@@ -21,13 +21,15 @@ struct Setting {
     overlap: &'static str,
     late: Duration,
     longest: Duration,
+    /// Whether the instance level is mirrored, and written to.
+    instances: bool,
 }
 
 impl Setting {
     /// A late transaction takes longer than the overlap: something else than the overlap must find it.
     fn beyond_the_overlap(dialect: Dialect, release: &str) -> Self {
         let (late, longest) = (Duration::from_millis(3500), Duration::from_secs(300));
-        Self { dialect, shape: Shape::release(release), overlap: "3s", late, longest }
+        Self { dialect, shape: Shape::release(release), overlap: "3s", late, longest, instances: false }
     }
 
     /// MariaDB cannot tell which transactions are under way. The overlap has to be more than the longest of
@@ -35,16 +37,22 @@ impl Setting {
     /// the column); the rest is for a slow machine. That is how the default stands to the archive's 300 s.
     fn within_the_overlap() -> Self {
         let (late, longest) = (Duration::from_millis(1500), Duration::from_secs(4));
-        Self { dialect: Dialect::Mariadb, shape: Shape::upgraded(), overlap: "9s", late, longest }
+        Self { dialect: Dialect::Mariadb, shape: Shape::upgraded(), overlap: "9s", late, longest, instances: false }
+    }
+
+    fn with_instances(self) -> Self {
+        Self { instances: true, ..self }
     }
 
     fn name(&self, what: &str) -> String {
-        format!("{what} in {:?}", self.dialect)
+        format!("{what} in {:?}{}", self.dialect, if self.instances { " with instances" } else { "" })
     }
 
     fn habits(&self, kinds: impl Fn(Change) -> bool) -> Habits {
         // A late study writes a time of its own making into the past; here transactions are really late.
-        let kinds = mutate::ALL.into_iter().filter(|kind| *kind != Change::LateStudy && kinds(*kind)).collect();
+        let of_instances = mutate::OF_INSTANCES.into_iter().filter(|_| self.instances);
+        let all = mutate::ALL.into_iter().chain(of_instances);
+        let kinds = all.filter(|kind| *kind != Change::LateStudy && kinds(*kind)).collect();
         Habits { quick: 5, slow: 4, kinds, skew: SKEW, late: self.late, longest: self.longest }
     }
 
@@ -52,7 +60,11 @@ impl Setting {
     async fn site(&self, pace: &'static str, seed: u64) -> Site {
         let mut site = Site::within(self.dialect, self.shape.clone(), seed).await;
         (site.settings.interval, site.settings.overlap, site.settings.pace) = ("1s", self.overlap, pace);
+        site.settings.instances = self.instances;
         generate::fill(&mut site.archive, 300).await;
+        if self.instances {
+            generate::fill_instances(&mut site.archive, 6).await;
+        }
         site
     }
 }
@@ -98,9 +110,17 @@ fn conclude(name: &str, daemon: &Daemon, tally: Tally, kills: u32) {
 /// The servers are written to at the same time.
 #[tokio::test]
 async fn whatever_is_written_the_target_comes_in_step_with_no_more_than_the_rolling_comparison() {
-    let seed = random::seed(171);
+    comes_in_step_by_itself(random::seed(171), false).await;
+}
+
+#[tokio::test]
+async fn whatever_is_written_the_instances_come_in_step_with_no_more_than_the_rolling_comparison() {
+    comes_in_step_by_itself(random::seed(173), true).await;
+}
+
+async fn comes_in_step_by_itself(seed: u64, instances: bool) {
     let in_step = async |dialect| {
-        let setting = Setting::beyond_the_overlap(dialect, "5.35.0");
+        let setting = Setting { instances, ..Setting::beyond_the_overlap(dialect, "5.35.0") };
         let name = setting.name("with the rolling comparison");
         let mut site = setting.site("sweep_every = \"1s\"\nsweep_percent = 50", seed).await;
         let (daemon, tally, kills) = write_and_kill(&site, &setting.habits(|_| true), seed).await;
@@ -113,7 +133,17 @@ async fn whatever_is_written_the_target_comes_in_step_with_no_more_than_the_roll
 
 #[tokio::test]
 async fn the_delta_alone_loses_no_change_that_is_bumped_however_late_it_commits() {
-    let seed = random::seed(172);
+    let postgres = Setting::beyond_the_overlap(Dialect::Postgres, "5.29.2");
+    comes_in_step_by_deltas(random::seed(172), postgres, Setting::within_the_overlap()).await;
+}
+
+#[tokio::test]
+async fn the_delta_alone_loses_no_change_of_an_instance_that_is_bumped_however_late_it_commits() {
+    let postgres = Setting::beyond_the_overlap(Dialect::Postgres, "5.34.3").with_instances();
+    comes_in_step_by_deltas(random::seed(174), postgres, Setting::within_the_overlap().with_instances()).await;
+}
+
+async fn comes_in_step_by_deltas(seed: u64, postgres: Setting, mariadb: Setting) {
     let in_step = async |setting: Setting| {
         let name = setting.name("by the delta alone");
         // Every few runs the table is scanned; between them what is new is found by key.
@@ -125,6 +155,5 @@ async fn the_delta_alone_loses_no_change_that_is_bumped_however_late_it_commits(
         conclude(&name, &daemon, tally, kills);
         daemon.stop().await;
     };
-    let postgres = Setting::beyond_the_overlap(Dialect::Postgres, "5.29.2");
-    tokio::join!(in_step(postgres), in_step(Setting::within_the_overlap()));
+    tokio::join!(in_step(postgres), in_step(mariadb));
 }

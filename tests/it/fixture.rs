@@ -43,8 +43,9 @@ async fn every_kind_of_change_can_be_made_in_every_shape() {
 
 async fn changes_are_made(archive: &mut Archive, name: &str) {
     generate::fill(archive, 100).await;
+    generate::fill_instances(archive, 3).await;
     let mut before = Expected::of(&mut archive.db).await;
-    for change in mutate::ALL {
+    for change in mutate::ALL.into_iter().chain(mutate::OF_INSTANCES) {
         let mut seen = 0;
         for _ in 0..20 {
             let applied = change.apply(archive).await;

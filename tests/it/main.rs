@@ -27,6 +27,7 @@ mod faults;
 mod first_load;
 mod fixture;
 mod hostile;
+mod instances;
 mod listeners;
 mod mariadb;
 mod merges;

@@ -126,7 +126,7 @@ interval = 0
 [[source]]
 url = 'mysql://h/d'
 time_zone = 'Asia/Soul'
-instances = true
+instances = 'many'
 
 [target]
 url = 5
@@ -178,7 +178,7 @@ textfile = 5
     );
     assert!(all[2].contains("`source.name` is missing"), "{all:#?}");
     assert!(all[3].contains("has no user"));
-    assert!(all[5].contains("instance level"));
+    assert!(all[5].contains("expected true or false"), "{}", all[5]);
 }
 
 #[test]

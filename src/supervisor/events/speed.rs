@@ -38,6 +38,9 @@ pub struct Speeds {
     pub study: Speed,
     /// `rbac_series`
     pub series: Speed,
+    /// `rbac_instance`; none where that level is switched off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<Speed>,
 }
 
 /// One level of a [`Progress`].
@@ -93,6 +96,7 @@ impl Meter {
                 patient: speed(old.patient, new.patient),
                 study: speed(old.study, new.study),
                 series: speed(old.series, new.series),
+                instance: new.instance.map(|new| speed(old.instance.unwrap_or_default(), new)),
             },
         })
     }

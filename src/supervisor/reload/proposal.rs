@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
-use crate::config::{Companions, Config, Loaded, Refused, SourceName};
+use crate::config::{Companions, Config, Loaded, Refused, SourceConfig, SourceName};
 use crate::engine::{Class, Error, Side};
 use crate::supervisor::outside::Outside;
 
@@ -79,8 +79,11 @@ async fn prove<O: Outside>(outside: &O, running: &Config, loaded: Loaded) -> Res
     let other_target = loaded.config.target.endpoint != running.target.endpoint;
     let target = other_target.then(|| Arc::new(outside.target(&loaded.config.target)));
 
-    let elsewhere = changed.iter().map(|new| before(&new.name).is_none_or(|old| old.endpoint != new.endpoint));
-    let proofs = sources.iter().zip(elsewhere).filter(|(_, elsewhere)| *elsewhere).map(|((name, source), _)| {
+    // What was not read before must be proved to be readable.
+    let differs =
+        |old: &SourceConfig, new: &SourceConfig| old.endpoint != new.endpoint || (new.instances && !old.instances);
+    let unproved = changed.iter().map(|new| before(&new.name).is_none_or(|old| differs(old, new)));
+    let proofs = sources.iter().zip(unproved).filter(|(_, unproved)| *unproved).map(|((name, source), _)| {
         let proof = proved(Side::Source, outside.prove_source(source));
         async move { proof.await.map_err(|error| (error.class, format!("source \"{name}\": {error}"))) }
     });

@@ -41,6 +41,7 @@ fn source(name: &str) -> SourceConfig {
         endpoint: endpoint(&format!("sqlite:{name}")),
         time_zone: chrono_tz::Tz::UTC,
         overlap: Duration::from_secs(360),
+        instances: false,
         pace: crate::config::Pace::default(),
     }
 }

@@ -56,6 +56,21 @@ async fn a_changed_endpoint_must_prove_itself_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_level_that_is_switched_on_must_be_readable() {
+    let fake = Fake::new();
+    let test = started(&fake, config());
+    test.until_idle().await;
+    let mut more = config();
+    more.sources[0].instances = true;
+    fake.change(|state| {
+        state.proof_fails = true;
+        state.file = Ok(file("more", more));
+    });
+    assert!(!test.handle.reload(ReloadTrigger::Api).await.unwrap().success);
+    assert_eq!(*test.handle.snapshot().config, config(), "the old one stays whole");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_not_reached_in_another_way_needs_no_proof() {
     let fake = Fake::new();
     let test = started(&fake, config());

@@ -27,6 +27,7 @@ pub(crate) struct Seen {
     patients: BTreeSet<i64>,
     studies: BTreeSet<String>,
     series: BTreeSet<(String, String)>,
+    instances: BTreeSet<(String, String, String)>,
 }
 
 impl Seen {
@@ -34,6 +35,7 @@ impl Seen {
         self.patients.extend(expected.patients.keys());
         self.studies.extend(expected.studies.keys().cloned());
         self.series.extend(expected.series.keys().cloned());
+        self.instances.extend(expected.instances.iter().flat_map(BTreeMap::keys).cloned());
     }
 }
 
@@ -60,7 +62,11 @@ pub(crate) async fn differences(
     judge.studies(&studies, &patients, expected, seen);
     let all_studies: BTreeSet<String> = target.table("rbac_study").await.iter().map(|row| id(row).clone()).collect();
     let series = target.table("rbac_series").await;
-    judge.series(series, &studies, &all_studies, &institutions, expected, seen);
+    judge.series(series.clone(), &studies, &all_studies, &institutions, expected, seen);
+    if let Some(instances) = &expected.instances {
+        let rows = target.table("rbac_instance").await;
+        judge.instances(rows, &by_id(series), &studies, expected, instances, seen);
+    }
     judge.found
 }
 
@@ -192,6 +198,40 @@ impl Judge {
             resolved.push((uids, row));
         }
         self.level(TABLE, resolved, &expected.series, &seen.series);
+    }
+
+    fn instances(
+        &mut self,
+        rows: Vec<Cells>,
+        series: &BTreeMap<String, Cells>,
+        studies: &BTreeMap<String, Cells>,
+        expected: &Expected,
+        instances: &BTreeMap<(String, String, String), Values>,
+        seen: &Seen,
+    ) {
+        const TABLE: &str = "rbac_instance";
+        let mut resolved = Vec::new();
+        for row in rows {
+            let Some(parent) = series.get(&cell(&row, "series_fk")) else {
+                self.report(TABLE, cell(&row, "instance_uid"), "parent: no such series");
+                continue;
+            };
+            // Instances of another source's studies are not judged here.
+            let Some(study) = studies.get(&cell(parent, "study_fk")) else { continue };
+            let pair = (cell(study, "study_uid"), cell(parent, "series_uid"));
+            let uids = (pair.0.clone(), pair.1.clone(), cell(&row, "instance_uid"));
+            if live(&row) && !live(parent) {
+                self.report(TABLE, &uids, "parent: live under a series that is not");
+            }
+            let kept = live(&row) && expected.purged.contains(&pair) && !instances.contains_key(&uids);
+            if !kept {
+                resolved.push((uids, row));
+            }
+        }
+        let mut seen = seen.instances.clone();
+        // Those that stay because of a purge were left out above.
+        seen.retain(|(study, series, _)| !expected.purged.contains(&(study.clone(), series.clone())));
+        self.level(TABLE, resolved, instances, &seen);
     }
 
     /// What holds for every level: no key twice, live rows as expected, rows that are gone marked or absent.

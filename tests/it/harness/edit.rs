@@ -47,7 +47,28 @@ pub(crate) async fn change_access(archive: &mut Archive, level: &str, count: usi
 
 /// Series that match, with what hangs on them.
 pub(crate) async fn delete_series(archive: &mut Archive, condition: &str) {
+    let keys = archive.db.numbers(&format!("SELECT pk FROM series WHERE {condition}")).await;
+    if !keys.is_empty() {
+        let list = list(&keys.into_iter().collect());
+        let instances = archive.db.numbers(&format!("SELECT pk FROM instance WHERE series_fk IN ({list})")).await;
+        delete_instances(archive, &instances).await;
+    }
     delete_rows(archive, "series", condition).await;
+}
+
+/// Instances by key.
+pub(crate) async fn delete_instances(archive: &mut Archive, pks: &[i64]) {
+    for pks in pks.chunks(1000) {
+        let list = list(&pks.iter().copied().collect());
+        archive.db.run(&format!("DELETE FROM instance WHERE pk IN ({list})")).await;
+    }
+}
+
+/// The instances of a series purged to metadata: their rows go, and the series is marked.
+pub(crate) async fn purge(archive: &mut Archive, series: i64) {
+    let pks = archive.db.numbers(&format!("SELECT pk FROM instance WHERE series_fk = {series}")).await;
+    archive.update("series", series, &[("inst_purge_state", Val::Int(1))]).await;
+    delete_instances(archive, &pks).await;
 }
 
 /// Studies that match, with their series.
@@ -100,11 +121,20 @@ pub(crate) async fn reimport(archive: &mut Archive) -> Option<()> {
     let uid = row["study_iuid"].clone()?;
     let patient: i64 = row["patient_fk"].as_ref()?.parse().ok()?;
     let series = archive.db.rows(&format!("SELECT series_iuid FROM series WHERE study_fk = {study} ORDER BY pk")).await;
+    let instances = format!(
+        "SELECT e.series_iuid, i.sop_iuid FROM instance i JOIN series e ON e.pk = i.series_fk \
+         WHERE e.study_fk = {study} ORDER BY i.pk"
+    );
+    let instances = archive.db.rows(&instances).await;
     delete_studies(archive, &format!("pk = {study}")).await;
     let mut batch = Batch::default();
     let study = batch.study(archive, patient, &uid);
     for row in series {
-        batch.series(archive, study, row["series_iuid"].as_deref()?);
+        let uid = row["series_iuid"].as_deref()?;
+        let pk = batch.series(archive, study, uid);
+        for row in instances.iter().filter(|row| row["series_iuid"].as_deref() == Some(uid)) {
+            batch.instance(archive, pk, row["sop_iuid"].as_deref()?);
+        }
     }
     batch.write(archive).await;
     Some(())

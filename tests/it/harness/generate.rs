@@ -61,6 +61,21 @@ pub(crate) async fn fill(archive: &mut Archive, studies: u32) {
     }
 }
 
+/// Adds up to `most` instances to each series.
+pub(crate) async fn fill_instances(archive: &mut Archive, most: u64) {
+    let mut batch = Batch::default();
+    for series in archive.db.numbers("SELECT pk FROM series ORDER BY pk").await {
+        for _ in 0..archive.random.below(most + 1) {
+            let uid = archive.next_uid();
+            batch.instance(archive, series, &uid);
+        }
+        if batch.len() >= BATCH {
+            batch.write(archive).await;
+        }
+    }
+    batch.write(archive).await;
+}
+
 /// Codes of institutions, and shared issuers where the archive has them.
 async fn prepare(archive: &mut Archive, batch: &mut Batch) {
     if !archive.codes.is_empty() {

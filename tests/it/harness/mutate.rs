@@ -2,7 +2,7 @@
 //! bumps of `updated_time` and `version` that the archive makes.
 
 use super::archive::{Archive, Val};
-use super::edit::{change_access, delete_patient, delete_series, delete_studies, reimport, rename};
+use super::edit::{self, change_access, delete_patient, delete_series, delete_studies, reimport, rename};
 use super::generate::identifiers;
 use super::store::{self, Batch, Entity};
 
@@ -47,13 +47,24 @@ pub(crate) enum Change {
     IssuerEdit,
     /// Of a shared code.
     CodeEdit,
+    /// Without a bump of its series and its study.
+    NewInstance,
+    InstanceAttributes,
+    DeleteInstance,
+    /// With no bump of anything.
+    DeleteInstanceQuietly,
+    /// To another series; the one of before is not bumped.
+    MoveInstance,
+    /// All instances of a series, to metadata.
+    Purge,
 }
 
 use Change::{
-    AddPatientId, BulkSeriesAccess, BulkStudyAccess, CodeEdit, DeletePatient, DeleteSeries, DeleteSeriesQuietly,
-    DeleteStudy, DeleteStudyQuietly, Demographics, IssuerEdit, LateStudy, Merge, MergeChain, MergeCircle, MergeSelf,
-    NewPatient, NewSeries, NewStudy, PatientId, Physician, Reimport, RejectSeries, RejectStudy, Rename, SeriesAccess,
-    SeriesAttributes, StudyAccess, StudyAttributes, StudyDeleting, Unmerge,
+    AddPatientId, BulkSeriesAccess, BulkStudyAccess, CodeEdit, DeleteInstance, DeleteInstanceQuietly, DeletePatient,
+    DeleteSeries, DeleteSeriesQuietly, DeleteStudy, DeleteStudyQuietly, Demographics, InstanceAttributes, IssuerEdit,
+    LateStudy, Merge, MergeChain, MergeCircle, MergeSelf, MoveInstance, NewInstance, NewPatient, NewSeries, NewStudy,
+    PatientId, Physician, Purge, Reimport, RejectSeries, RejectStudy, Rename, SeriesAccess, SeriesAttributes,
+    StudyAccess, StudyAttributes, StudyDeleting, Unmerge,
 };
 
 pub(crate) const ALL: [Change; 31] = [
@@ -90,6 +101,10 @@ pub(crate) const ALL: [Change; 31] = [
     CodeEdit,
 ];
 
+/// What happens to instances, beside [`ALL`].
+pub(crate) const OF_INSTANCES: [Change; 6] =
+    [NewInstance, InstanceAttributes, DeleteInstance, DeleteInstanceQuietly, MoveInstance, Purge];
+
 impl Change {
     /// Whether a delta must see it; otherwise only a full run will.
     pub(crate) fn is_bumped(self) -> bool {
@@ -103,6 +118,8 @@ impl Change {
                 | StudyDeleting
                 | IssuerEdit
                 | CodeEdit
+                | DeleteInstanceQuietly
+                | MoveInstance
         )
     }
 
@@ -169,6 +186,9 @@ impl Change {
                 let name = format!("ISSUER{}", archive.next_key());
                 archive.update("issuer", issuer, &[("entity_id", name.into())]).await;
                 Some(())
+            }
+            NewInstance | InstanceAttributes | DeleteInstance | DeleteInstanceQuietly | MoveInstance | Purge => {
+                self.change_instance(archive).await
             }
             CodeEdit => {
                 let code = archive.pick("SELECT pk FROM code").await?;
@@ -280,6 +300,43 @@ impl Change {
             archive.bump("patient", into).await;
         }
         archive.bump("patient", from).await;
+        Some(())
+    }
+
+    async fn change_instance(self, archive: &mut Archive) -> Option<()> {
+        if self == NewInstance {
+            let series = archive.pick(SERIES).await?;
+            let mut batch = Batch::default();
+            for _ in 0..1 + archive.random.below(4) {
+                let uid = archive.next_uid();
+                batch.instance(archive, series, &uid);
+            }
+            batch.write(archive).await;
+            // What was purged and is stored again is whole again.
+            archive.update("series", series, &[("inst_purge_state", Val::Int(0))]).await;
+            return Some(());
+        }
+        let instance = archive.pick("SELECT pk FROM instance").await?;
+        let series = archive.pick(&format!("SELECT series_fk FROM instance WHERE pk = {instance}")).await?;
+        match self {
+            InstanceAttributes => {
+                let fields = store::instance_attributes(archive);
+                archive.update("instance", instance, &fields).await;
+                archive.bump("instance", instance).await;
+            }
+            MoveInstance => {
+                let other = archive.pick(&format!("{SERIES} WHERE pk <> {series}")).await?;
+                archive.update("instance", instance, &[("series_fk", Val::Int(other))]).await;
+                archive.bump("instance", instance).await;
+            }
+            Purge => edit::purge(archive, series).await,
+            _ => {
+                edit::delete_instances(archive, &[instance]).await;
+                if self == DeleteInstance {
+                    archive.bump("series", series).await;
+                }
+            }
+        }
         Some(())
     }
 

@@ -27,6 +27,10 @@ pub(crate) struct Expected {
     pub(crate) studies: BTreeMap<String, Values>,
     /// By `study_uid` and `series_uid`.
     pub(crate) series: BTreeMap<(String, String), Values>,
+    /// By `study_uid`, `series_uid` and `instance_uid`; none: they are not looked at.
+    pub(crate) instances: Option<BTreeMap<(String, String, String), Values>>,
+    /// Series whose instances are purged to metadata: absent rows are not deleted.
+    pub(crate) purged: BTreeSet<(String, String)>,
 }
 
 /// The raw tables, rows by primary key.
@@ -39,7 +43,7 @@ struct Raw {
 impl Raw {
     async fn read(db: &mut Db) -> Self {
         let mut tables = BTreeMap::new();
-        for name in ["patient", "patient_id", "person_name", "study", "series", "issuer", "code"] {
+        for name in ["patient", "patient_id", "person_name", "study", "series", "issuer", "code", "instance"] {
             let rows = db.table(name).await;
             tables.insert(name, rows.into_iter().map(|row| (key(&row, "pk").expect("a primary key"), row)).collect());
         }
@@ -136,7 +140,8 @@ impl Expected {
         let mut expected = Self::default();
         expected.add_patients(&raw);
         let live = expected.add_studies(&raw);
-        expected.add_series(&raw, &live);
+        let series = expected.add_series(&raw, &live);
+        expected.add_instances(&raw, &series);
         expected
     }
 
@@ -200,7 +205,9 @@ impl Expected {
         live
     }
 
-    fn add_series(&mut self, raw: &Raw, live: &BTreeMap<i64, String>) {
+    /// Gives back the UIDs of the live series, after those of their studies, by their keys.
+    fn add_series(&mut self, raw: &Raw, live: &BTreeMap<i64, String>) -> BTreeMap<i64, (String, String)> {
+        let mut uids = BTreeMap::new();
         for (&pk, row) in raw.table("series") {
             let Some(study) = live.get(&key(row, "study_fk").expect("series.study_fk")) else { continue };
             let institution = text(row, "institution");
@@ -225,8 +232,31 @@ impl Expected {
                 ("created_time", time(row, "created_time")),
                 ("updated_time", time(row, "updated_time")),
             ]);
-            self.series.insert((study.clone(), row["series_iuid"].clone().expect("a UID")), values);
+            let pair = (study.clone(), row["series_iuid"].clone().expect("a UID"));
+            uids.insert(pk, pair.clone());
+            if row.get("inst_purge_state").is_some_and(|state| state.as_deref() == Some("1")) {
+                self.purged.insert(pair.clone());
+            }
+            self.series.insert(pair, values);
         }
+        uids
+    }
+
+    fn add_instances(&mut self, raw: &Raw, live: &BTreeMap<i64, (String, String)>) {
+        let mut instances = BTreeMap::new();
+        for (&pk, row) in raw.table("instance") {
+            let Some((study, series)) = live.get(&key(row, "series_fk").expect("instance.series_fk")) else { continue };
+            let values = Values::from([
+                ("source_pk", Some(pk.to_string())),
+                ("sop_class_uid", text(row, "sop_cuid")),
+                ("instance_number", row["inst_no"].clone()),
+                ("created_time", time(row, "created_time")),
+                ("updated_time", time(row, "updated_time")),
+            ]);
+            let uid = row["sop_iuid"].clone().expect("a UID");
+            instances.insert((study.clone(), series.clone(), uid), values);
+        }
+        self.instances = Some(instances);
     }
 }
 

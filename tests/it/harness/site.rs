@@ -26,6 +26,8 @@ pub(crate) struct Settings {
     pub(crate) overlap: &'static str,
     /// The zone of the archive's JVM.
     pub(crate) zone: &'static str,
+    /// Whether the instance level is mirrored.
+    pub(crate) instances: bool,
     /// More lines of the source.
     pub(crate) pace: &'static str,
     pub(crate) deletes: Gone,
@@ -116,6 +118,7 @@ impl Site {
             interval: "1h",
             overlap: "6m",
             zone: "UTC",
+            instances: false,
             pace: "",
             deletes: Gone::Tombstoned,
             brake: (1_000_000, 100.0),
@@ -131,7 +134,7 @@ impl Site {
 
     /// The configuration as the settings have it.
     pub(crate) fn toml(&self) -> String {
-        let Settings { interval, overlap, zone, pace, deletes, brake: (rows, percent), http, level, more } =
+        let Settings { interval, overlap, zone, instances, pace, deletes, brake: (rows, percent), http, level, more } =
             &self.settings;
         let folder = self.folder.path().display();
         let secret = |url: &str, name: &str| {
@@ -141,11 +144,12 @@ impl Site {
             Place::Cluster { url, .. } => url.clone(),
             Place::File(path) => format!("sqlite://{}", path.display()),
         };
+        let instances = if *instances { "instances = true\n" } else { "" };
         let deletes = if *deletes == Gone::Removed { "remove" } else { "tombstone" };
         let http = http.as_ref().map_or(String::new(), |listen| format!("[http]\nlisten = {listen}\n"));
         format!(
             "[schedule]\ninterval = \"{interval}\"\n\n\
-             [[source]]\nname = \"main\"\nurl = \"{}\"\n{}time_zone = \"{zone}\"\noverlap = \"{overlap}\"\n{pace}\n\n\
+             [[source]]\nname = \"main\"\nurl = \"{}\"\n{}time_zone = \"{zone}\"\noverlap = \"{overlap}\"\n{instances}{pace}\n\n\
              [target]\nurl = \"{target}\"\n{}deletes = \"{deletes}\"\n\
              max_deletes = {{ rows = {rows}, percent = {percent:.1} }}\n\n\
              [socket]\npath = \"{}\"\n\n[log]\nlevel = \"{level}\"\nformat = \"text\"\n\n{http}\n{more}",
@@ -229,7 +233,10 @@ impl Site {
 
     /// What is wrong in the target; nothing if it is in step with the archive.
     pub(crate) async fn verdict(&mut self) -> Result<(), String> {
-        let expected = Expected::of(&mut self.archive.db).await;
+        let mut expected = Expected::of(&mut self.archive.db).await;
+        if !self.settings.instances {
+            expected.instances = None;
+        }
         let found = differences(&mut self.target().await, "main", &expected, &self.seen, self.settings.deletes).await;
         self.seen.add(&expected);
         if found.is_empty() { Ok(()) } else { Err(describe(&found)) }
@@ -269,8 +276,10 @@ impl Once {
     /// Rows written on all levels.
     pub(crate) fn changed(&self) -> u64 {
         let levels = ["institution", "patient", "study", "series"];
+        let instance = self.records().iter().any(|record| record["levels"].get("instance").is_some());
+        let levels = levels.into_iter().chain(instance.then_some("instance"));
         let actions = ["inserted", "updated", "deleted"];
-        levels.into_iter().flat_map(|level| actions.map(|action| self.count(level, action))).sum()
+        levels.flat_map(|level| actions.map(|action| self.count(level, action))).sum()
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) struct Batch {
 
 /// Referenced tables before those that refer to them. Where a patient refers to its patient ID, that
 /// comes first.
-const ORDER: [&str; 9] = [
+const ORDER: [&str; 10] = [
     "issuer",
     "code",
     "person_name",
@@ -24,6 +24,7 @@ const ORDER: [&str; 9] = [
     "study_access_control_id",
     "series",
     "series_access_control_id",
+    "instance",
 ];
 
 impl Batch {
@@ -140,6 +141,21 @@ impl Batch {
         fields.extend(times(now, now));
         self.access(archive, "series", pk, &ids, &mut fields);
         self.push("series", fields);
+        pk
+    }
+
+    pub(crate) fn instance(&mut self, archive: &mut Archive, series: i64, uid: &str) -> i64 {
+        let now = archive.tick();
+        let pk = archive.next_key();
+        let mut fields = Fields::from([
+            ("pk", Val::Int(pk)),
+            ("series_fk", series.into()),
+            ("sop_iuid", uid.into()),
+            ("dicomattrs_fk", archive.next_key().into()),
+        ]);
+        fields.extend(instance_attributes(archive));
+        fields.extend(times(now, now));
+        self.push("instance", fields);
         pk
     }
 
@@ -276,4 +292,11 @@ pub(crate) fn series_attributes(archive: &mut Archive) -> Vec<(&'static str, Val
         ("src_aet", Val::from(sending)),
         ("receiving_aet", Val::from(names::maybe(random, 70, &["ARCHIVE", "WORKLIST"]))),
     ]
+}
+
+pub(crate) fn instance_attributes(archive: &mut Archive) -> Vec<(&'static str, Val)> {
+    let random = &mut archive.random;
+    let class = names::maybe(random, 90, &["1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"]);
+    let number = if random.chance(90) { Val::Int(random.below(500).cast_signed()) } else { Val::Null };
+    vec![("sop_cuid", Val::from(class)), ("inst_no", number)]
 }

@@ -161,7 +161,9 @@ impl Writer {
     fn choose(&mut self) -> Change {
         let random = &mut self.archive.random;
         if random.chance(40) {
-            *random.choose(&[Change::NewStudy, Change::NewStudy, Change::NewPatient, Change::NewSeries])
+            let stored = [Change::NewStudy, Change::NewStudy, Change::NewPatient, Change::NewSeries];
+            let of_instances = self.habits.kinds.contains(&Change::NewInstance) && random.chance(50);
+            if of_instances { Change::NewInstance } else { *random.choose(&stored) }
         } else if random.chance(15) {
             // Chains of merges are where many rows depend on one.
             *random.choose(&[Change::Merge, Change::MergeChain, Change::MergeChain, Change::Unmerge])
