@@ -82,6 +82,27 @@ class Postgres:
         for table in ("patient", "study", "series"):
             self.sql(database, f"DROP INDEX {table}_updated_time")
 
+    def writes(self, database):
+        """What the statistics count of the user tables: rows inserted, updated and deleted, and rows that are dead."""
+        names = ("inserted", "updated", "deleted", "dead")
+        counts = self.sql(
+            database,
+            "SELECT sum(n_tup_ins), sum(n_tup_upd), sum(n_tup_del), sum(n_dead_tup) FROM pg_stat_user_tables",
+        )
+        return dict(zip(names, map(int, counts.split("|"))))
+
+    def forget_statements(self):
+        self.sql("postgres", "SELECT pg_stat_statements_reset()")
+
+    def statements(self, database, like, sums):
+        """Sums over the statements of one database that were seen since they were forgotten, as numbers."""
+        found = self.sql(
+            "postgres",
+            f"SELECT {sums} FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid"
+            f" WHERE d.datname = '{database}' AND s.query LIKE '{like}'",
+        )
+        return [float(value or 0) for value in found.split("|")]
+
     def stop(self):
         self._pg_ctl("-m", "immediate", "stop")
         self.folder.remove()

@@ -10,20 +10,22 @@ import time
 
 
 class Site:
-    """A configuration in a folder of its own. `source_keys` are lines of TOML for the source."""
+    """A configuration in a folder of its own. `source_keys` are lines of TOML for the source, `listen` is an address
+    for HTTP."""
 
-    def __init__(self, binary, folder, source, target, interval="1h", source_keys=""):
+    def __init__(self, binary, folder, source, target, interval="1h", source_keys="", listen=None):
         os.makedirs(folder, exist_ok=True)
         self.binary = binary
         self.socket = os.path.join(folder, "control.sock")
         self.config = os.path.join(folder, "rbac-sync.toml")
         self.daemon = None
         with open(self.config, "w", encoding="utf-8") as file:
+            http = f'[http]\nlisten = "{listen}"\n' if listen else ""
             file.write(
                 f'[schedule]\ninterval = "{interval}"\n[[source]]\nname = "main"\nurl = "{source}"\n'
                 f'time_zone = "UTC"\n{source_keys}\n[target]\nurl = "{target}"\n'
                 f"max_deletes = {{ rows = 1000000000, percent = 100.0 }}\n"
-                f'[socket]\npath = "{self.socket}"\n[log]\nformat = "json"\nlevel = "warn"\n'
+                f'[socket]\npath = "{self.socket}"\n[log]\nformat = "json"\nlevel = "warn"\n{http}'
             )
 
     def once(self, mode="full"):

@@ -4,7 +4,7 @@ import json
 import statistics
 
 HEADINGS = ("row", "work", "measured", "against", "ratio", "goal", "met")
-WIDTHS = (10, 46, 13, 13, 6, 22, 4)
+WIDTHS = (9, 50, 10, 10, 6, 24, 3)
 
 
 class Report:
@@ -61,7 +61,7 @@ def wanted(goal, unit):
     if goal["measure"] == "ratio":
         return f"<= {limit}x"
     if goal["measure"] in ("median", "most"):
-        return f"<= {limit} {unit}" if goal["at_most"] else f"none"
+        return f"<= {limit} {unit}" if goal["at_most"] else "none"
     return f"{goal['measure']} <= {limit}"
 
 

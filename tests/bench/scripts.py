@@ -42,3 +42,17 @@ def values_in_mariadb(archive, target):
 def values_in_sqlite(archive, target):
     """A first load by Python's sqlite3 from psql's COPY. A command."""
     return [sys.executable, os.path.join(os.path.dirname(server.SQL), "load_sqlite.py"), archive, target]
+
+
+def prepare_delta(pg, target, archive, since):
+    """The archive as foreign tables of the target, and the cursor of the script below."""
+    variables = {"port": pg.port, "archive": archive, "since": since}
+    pg.psql(target, *(part for name, value in variables.items() for part in ("-v", f"{name}={value}")),
+            "-f", server.script("fdw.sql"))
+
+
+def delta(pg, target, since):
+    """The studies and series behind a cursor, upserted where they differ, and the cursor, in one transaction. A
+    command."""
+    return ["psql", "-qX", "-v", "ON_ERROR_STOP=1", "-v", f"since={since}", "-f", server.script("delta.sql"),
+            pg.url(target)]

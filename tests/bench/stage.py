@@ -4,6 +4,7 @@ import functools
 import os
 import shutil
 import sqlite3
+import time
 
 import check
 import levels
@@ -103,13 +104,39 @@ class Stage:
 
     # Changes of the archive.
 
-    def change(self, studies, text, first=0, archive=None):
+    def settle(self, daemon, archive=None):
+        """Lets a quiet second pass, one study and one series change, and a run read them: the next run reads no more
+        than these again, for the overlap is counted from the newest change."""
+        time.sleep(1.1)
+        now = "(clock_timestamp() AT TIME ZONE 'UTC')"
+        touched = [f"UPDATE {table} SET updated_time = {now} WHERE pk = 1" for table in ("study", "series")]
+        self.pg.sql(archive or self.archive, *touched)
+        daemon.run()
+
+    def change(self, studies, text, first=0):
         """Changes about so many studies all over the table, and all series of them, as the archive would. `first`
         tells changes of other studies apart."""
         step = max(self.studies // studies, 1)
         now, where = "(clock_timestamp() AT TIME ZONE 'UTC')", f"% {step} = {first % step}"
         self.pg.sql(
-            archive or self.archive,
+            self.archive,
             f"UPDATE study SET study_desc = '{text}', updated_time = {now} WHERE pk {where}",
             f"UPDATE series SET series_desc = '{text}', updated_time = {now} WHERE study_fk {where}",
+        )
+
+    def change_first(self, studies, text, archive=None):
+        """Changes the first so many studies, and nothing of their series."""
+        self.pg.sql(
+            archive or self.archive,
+            f"UPDATE study SET study_desc = '{text}', updated_time = clock_timestamp() AT TIME ZONE 'UTC'"
+            f" WHERE pk <= {studies}",
+        )
+
+    def change_ids(self, studies, text, archive=None):
+        """Gives the first so many studies other access control IDs, of which no time tells."""
+        ids = f"SELECT pk FROM study WHERE pk <= {studies}"
+        self.pg.sql(
+            archive or self.archive,
+            f"DELETE FROM study_access_control_id WHERE study_fk IN ({ids})",
+            f"INSERT INTO study_access_control_id SELECT pk, '{text}' FROM study WHERE pk <= {studies}",
         )

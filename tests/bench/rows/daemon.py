@@ -1,0 +1,62 @@
+"""The daemon itself: its start, its rest, and its answers while it works."""
+
+import time
+
+import clients
+import server
+
+CONNECTIONS = 50
+
+
+def start(stage, report):
+    """start of the daemon until READY, with the databases up"""
+    site = stage.daemon()
+    times = []
+    for _ in range(max(stage.rounds, 5)):
+        times.append(site.start() * 1000)
+        site.stop()
+    report.line("start", "start to READY", "ms", times, goals=[("median", 100)])
+
+
+def idle(stage, report):
+    """memory and processor time of a daemon with interval 5 s that has nothing to do"""
+    site = stage.site(stage.pg.url(stage.archive), stage.pg.url(stage.ours), interval="5s", source_keys='overlap = "1s"')
+    # In a life of its own, so that the one below finds nothing to read again.
+    with site:
+        stage.settle(site)
+    with site:
+        time.sleep(stage.seconds / 3)
+        before = stage.pg.writes(stage.ours)
+        cpu, begun = site.cpu(), time.monotonic()
+        time.sleep(stage.seconds)
+        percent = (site.cpu() - cpu) / (time.monotonic() - begun) * 100
+        resident, peak = site.memory()
+        after = stage.pg.writes(stage.ours)
+    report.line("idle", "resident, interval 5 s", "MiB", [resident], goals=[("median", 12)], peak_mib=peak)
+    report.line("idle", "processor time, of one core", "%", [percent], goals=[("median", 0.2)])
+    written = sum(after.values()) - sum(before.values())
+    report.line("idle", f"rows written to the target in {stage.seconds} s", "", [written])
+
+
+def status(stage, report):
+    """GET /sync/status over 50 connections during a first load"""
+    pg = stage.pg
+    pg.create("loaded")
+    address = f"127.0.0.1:{server.free_port()}"
+    with stage.site(pg.url(stage.archive), pg.url("loaded"), name="status", listen=address) as site:
+        # The first run begins with the daemon; what is asked ends before it does.
+        found = clients.load(f"http://{address}/sync/status", CONNECTIONS, max(min(stage.seconds / 3, stage.studies / 30_000), 1))
+        busy = site.ask("status")["is_running"]
+        while site.ask("status")["is_running"]:
+            time.sleep(0.1)
+        time.sleep(stage.seconds / 3)
+        resident, peak = site.memory()
+    stage.check("loaded")
+    pg.drop("loaded")
+    if found.errors:
+        raise SystemExit(f"wrong result: {found.errors} of {found.requests} requests failed")
+    during = "during a first load" if busy else "during a first load that ended before"
+    report.line("status", f"p99 {during}, {CONNECTIONS} connections", "ms", [found.p99 * 1000], goals=[("median", 5)],
+                p50_ms=found.p50 * 1000, requests_per_second=found.requests / found.seconds, client=found.client)
+    report.line("idle", "resident, after a first load in the same life", "MiB", [resident], goals=[("median", 12)],
+                peak_mib=peak)
