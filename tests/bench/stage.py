@@ -4,7 +4,6 @@ import functools
 import os
 import shutil
 import sqlite3
-import time
 
 import check
 import levels
@@ -14,6 +13,9 @@ import program
 
 # What a study with its three series needs on disk: in the archive, in two targets, and in the log of the server.
 BYTES_PER_STUDY = 12_000
+
+# Keys of a source: nothing is read twice, and nothing compared beside what changed.
+CHANGES_ONLY = 'overlap = "0s"\nsweep_percent = 0.0'
 
 
 class Stage:
@@ -29,12 +31,12 @@ class Stage:
         self.need(self.studies)
         self.pg = postgres.Postgres()
 
-    def need(self, studies):
-        """Stops where the disk has no room for so many studies more."""
-        needed, free = studies * BYTES_PER_STUDY, shutil.disk_usage(self.folder).free
+    def need(self, rows, size=BYTES_PER_STUDY):
+        """Stops where the disk has no room for so many rows more of that size."""
+        needed, free = rows * size, shutil.disk_usage(self.folder).free
         if needed > free * 0.8:
-            raise SystemExit(f"{studies} studies need about {needed >> 30} GiB in {self.folder}, {free >> 30} are free:"
-                             " use fewer, or set TMPDIR")
+            raise SystemExit(f"{needed >> 30} GiB are needed in {self.folder}, {free >> 30} are free: ask for less, or"
+                             " set TMPDIR")
 
     def stop(self):
         self.pg.stop()
@@ -62,10 +64,13 @@ class Stage:
     @functools.cached_property
     def tables(self):
         """A target with the tables, keys and indexes of the program, and no row."""
-        self.pg.create("tables")
-        self.site(self.pg.url(self.empty_archive), self.pg.url("tables"), "tables").once()
-        self.pg.sql("tables", "DELETE FROM sync_cursor; DELETE FROM sync_sweep; DELETE FROM rbac_source")
-        return "tables"
+        return self.make_tables("tables", self.empty_archive)
+
+    def make_tables(self, target, empty_archive, source_keys=""):
+        self.pg.create(target)
+        self.site(self.pg.url(empty_archive), self.pg.url(target), "tables", source_keys=source_keys).once()
+        self.pg.sql(target, "DELETE FROM sync_cursor; DELETE FROM sync_sweep; DELETE FROM rbac_source")
+        return target
 
     @functools.cached_property
     def ours(self):
@@ -88,30 +93,20 @@ class Stage:
         return program.Site(self.options.binary, os.path.join(self.folder, name), source, target, **keys)
 
     def daemon(self, **keys):
-        """A site from the archive to `ours` that compares nothing beside what changed."""
-        quiet = 'overlap = "1s"\nsweep_percent = 0.0'
-        return self.site(self.pg.url(self.archive), self.pg.url(self.ours), source_keys=quiet, **keys)
+        """A site from the archive to `ours` that reads what changed, and nothing else."""
+        return self.site(self.pg.url(self.archive), self.pg.url(self.ours), source_keys=CHANGES_ONLY, **keys)
 
     def once(self, target, mode="full"):
         """A single run from the archive: seconds and MiB."""
         return self.site(self.pg.url(self.archive), self.pg.url(target)).once(mode)
 
-    def check(self, target, archive=None):
+    def check(self, target, archive=None, instances=False):
         """That a target in PostgreSQL holds what the archive holds."""
         def of(database):
             return lambda statement: check.printed(self.pg.dump(database, statement))
-        check.compare(levels.POSTGRES, of(archive or self.archive), of(target), target)
+        check.compare(levels.POSTGRES, of(archive or self.archive), of(target), target, instances)
 
     # Changes of the archive.
-
-    def settle(self, daemon, archive=None):
-        """Lets a quiet second pass, one study and one series change, and a run read them: the next run reads no more
-        than these again, for the overlap is counted from the newest change."""
-        time.sleep(1.1)
-        now = "(clock_timestamp() AT TIME ZONE 'UTC')"
-        touched = [f"UPDATE {table} SET updated_time = {now} WHERE pk = 1" for table in ("study", "series")]
-        self.pg.sql(archive or self.archive, *touched)
-        daemon.run()
 
     def change(self, studies, text, first=0):
         """Changes about so many studies all over the table, and all series of them, as the archive would. `first`

@@ -1,6 +1,7 @@
 """What each kind of run costs the archive, and the target."""
 
 import turns
+from stage import CHANGES_ONLY
 
 FIGURES = {
     "seconds": "sum(total_exec_time) / 1000",
@@ -19,7 +20,7 @@ def cost(stage, report):
     pg.create("loaded")
     with turns.Turns(pg.port) as to_archive, turns.Turns(pg.port) as to_target:
         urls = (pg.url(stage.archive, to_archive.port), pg.url("loaded", to_target.port))
-        site = stage.site(*urls, name="cost", source_keys='overlap = "1s"\nsweep_percent = 0.0')
+        site = stage.site(*urls, name="cost", source_keys=CHANGES_ONLY)
 
         def observe(kind, work):
             pg.forget_statements()
@@ -35,7 +36,7 @@ def cost(stage, report):
         observe("first load, with its start", site.once)
         pg.sql("loaded", "VACUUM ANALYZE")
         with site:
-            stage.settle(site)
+            site.run()
             observe("empty delta", site.run)
             stage.change(1000, "cost")
             observe("delta of 1,000 studies and 3,000 series", site.run)

@@ -1,5 +1,7 @@
 """The largest resident size of each kind of run, at two sizes of the archive."""
 
+from stage import CHANGES_ONLY
+
 # Studies of the bulk changes.
 BULK = 50_000
 
@@ -22,14 +24,12 @@ def peaks(stage, archive, studies):
         pg.archive(archive, studies)
     pg.create("loaded")
     source, target = pg.url(archive), pg.url("loaded")
-    quiet = 'overlap = "1s"\nsweep_percent = 0.0'
-    site = stage.site(source, target, name="memory", source_keys=quiet)
+    site = stage.site(source, target, name="memory", source_keys=CHANGES_ONLY)
     found = {"first load": site.once()[1]}
     pg.sql("loaded", "VACUUM ANALYZE")
     with site:
         site.run()
         for kind, count in (("delta of 1,000 studies", 1000), ("delta of 50,000 studies", BULK)):
-            stage.settle(site, archive)
             stage.change_first(min(count, stage.studies), kind, archive)
             site.run()
             found[kind] = site.memory()[1]
