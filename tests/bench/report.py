@@ -15,7 +15,8 @@ class Report:
         self.lines = []
 
     def header(self):
-        print(row_of(HEADINGS))
+        print(", ".join(f"{name} {value}" for name, value in self.about.items()))
+        print(row_of(HEADINGS), flush=True)
 
     def line(self, row, work, unit, values, against=None, goals=(), **more):
         """Medians of `values` and of what they are measured against, pair by pair. `goals` are pairs of a measure

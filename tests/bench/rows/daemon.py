@@ -23,16 +23,12 @@ def idle(stage, report):
     keys = {"interval": "5s", "source_keys": 'overlap = "0s"'}  # other rows have changed the archive just now
     with stage.site(stage.pg.url(stage.archive), stage.pg.url(stage.ours), **keys) as site:
         time.sleep(stage.seconds / 3)
-        before = stage.pg.writes(stage.ours)
         cpu, begun = site.cpu(), time.monotonic()
         time.sleep(stage.seconds)
         percent = (site.cpu() - cpu) / (time.monotonic() - begun) * 100
         resident, peak = site.memory()
-        after = stage.pg.writes(stage.ours)
     report.line("idle", "resident, interval 5 s", "MiB", [resident], goals=[("median", 12)], peak_mib=peak)
     report.line("idle", "processor time, of one core", "%", [percent], goals=[("median", 0.2)])
-    written = sum(after.values()) - sum(before.values())
-    report.line("idle", f"rows written to the target in {stage.seconds} s", "", [written])
 
 
 def status(stage, report):

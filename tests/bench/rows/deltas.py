@@ -8,6 +8,8 @@ import scripts
 
 # Deltas of the row "queue".
 QUEUE = 10
+# Seconds after which PostgreSQL's statistics have what a session wrote that does nothing more.
+STATISTICS_DELAY = 11
 
 
 def now():
@@ -43,8 +45,12 @@ def empty(stage, report):
     """a run for which nothing changed, in the daemon; and what it writes to the target"""
     with stage.daemon(interval="1s") as daemon:
         daemon.run()
-        times, written = watched(stage, daemon)
+        time.sleep(STATISTICS_DELAY)
+        before = stage.pg.writes(stage.ours)
+        times = scheduled(stage, daemon)
+        after = stage.pg.writes(stage.ours)
     report.line("empty", "empty delta, index present", "ms", times, goals=[("median", 10)])
+    written = {name: after[name] - before[name] for name in after}
     report.line("empty", f"rows that {len(times)} empty deltas wrote", "", [sum(written.values())],
                 goals=[("most", 0)], **written)
     # The overlap is counted from the newest change, so that a burst is read again until something else changes.
@@ -52,20 +58,15 @@ def empty(stage, report):
     burst = 'overlap = "6m"\nsweep_percent = 0.0'
     with stage.site(stage.pg.url(stage.archive), stage.pg.url(stage.ours), interval="1s", source_keys=burst) as daemon:
         daemon.run()
-        times, written = watched(stage, daemon)
-    report.line("empty", "the same, 1,000 studies within the overlap", "ms", times, **written)
+        report.line("empty", "the same, 1,000 studies within the overlap", "ms", scheduled(stage, daemon))
     stage.check("ours")
 
 
-def watched(stage, daemon):
-    """Milliseconds of scheduled runs that found nothing, and what the statistics of the target counted meanwhile."""
-    time.sleep(4)  # a session tells the statistics once a second, at the end of a transaction
-    before = stage.pg.writes(stage.ours)
-    time.sleep(stage.seconds)
-    after = stage.pg.writes(stage.ours)
+def scheduled(stage, daemon):
+    """Milliseconds of the scheduled runs of a while."""
+    time.sleep(stage.seconds + 1)
     records = daemon.ask("history", "--limit", str(stage.seconds))["runs"]
-    times = [record["duration_ms"] for record in records if record["trigger"] == "schedule"]
-    return times, {name: after[name] - before[name] for name in after}
+    return [record["duration_ms"] for record in records if record["trigger"] == "schedule"]
 
 
 def bulk(stage, report):

@@ -37,7 +37,6 @@ def unindexed(stage, report):
     """deltas without an index on updated_time: the share of time of scans, and when a new row is seen"""
     pg, archive, ours = stage.pg, stage.archive, stage.ours
     pg.unindex(archive)
-    # Steady: the tables are not in the cache of one run only.
     with stage.daemon(interval=f"{INTERVAL}s") as daemon:
         daemon.run()
         pg.forget_statements()
@@ -52,8 +51,9 @@ def unindexed(stage, report):
     series = f"{stage.studies * 3:,} series"
     report.line("unindexed", f"share of time of scans, {series}", "%", [spent / watched * 100],
                 goals=[("median", SCAN_PERCENT)], scans=int(scans), seconds_of_a_scan=spent / max(scans, 1))
+    # At most one interval, and the run that finds it.
     report.line("unindexed", f"until a new study is seen, interval {INTERVAL} s", "s", seen,
-                goals=[("median", INTERVAL)])
+                goals=[("most", INTERVAL + max(record["duration_ms"] for record in records) / 1000)])
     report.line("unindexed", "a scheduled run meanwhile", "ms", [record["duration_ms"] for record in records])
 
 
