@@ -25,13 +25,13 @@ class Found:
 
 
 def load(url, connections, seconds):
-    """Asks for so many seconds over so many connections."""
+    """Asks for so many seconds, at least one, over so many connections."""
+    seconds = max(round(seconds), 1)
     return by_wrk(url, connections, seconds) if shutil.which("wrk") else by_hand(url, connections, seconds)
 
 
 def by_wrk(url, connections, seconds):
-    seconds = max(round(seconds), 1)
-    command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s", "--latency", url]
+    command = ["wrk", "--latency", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s", url]
     text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
     def percentile(name):

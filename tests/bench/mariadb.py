@@ -68,7 +68,7 @@ class MariaDB:
             with open(server.script(name), encoding="utf-8") as file:
                 text += file.read()
         self.sql(database, text)
-        self.sql(database, "ANALYZE TABLE person_name, patient, patient_id, study, code, series, study_access_control_id")
+        self.sql(database, "ANALYZE TABLE person_name, patient, patient_id, study, series, study_access_control_id")
 
     def stop(self):
         self.process.kill()

@@ -29,8 +29,8 @@ class Postgres:
         self.folder = server.Folder()
         self.port = server.free_port()
         self.data = self.folder.inside("data")
-        self.folder.run(os.path.join(self.bin, "initdb"), "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
-                        "--locale=C")
+        self.folder.run(os.path.join(self.bin, "initdb"), "-D", self.data, "-U", "postgres", "-A", "trust",
+                        "-E", "UTF8", "--locale=C")
         with open(os.path.join(self.data, "postgresql.conf"), "a", encoding="utf-8") as conf:
             conf.writelines(f"{name} = '{value}'\n" for name, value in SETTINGS.items())
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="

@@ -76,6 +76,11 @@ class Site:
             raise SystemExit(f"a run failed: {record}")
         return seconds, record
 
+    def scheduled(self, limit=50):
+        """Milliseconds of those of the latest runs that the schedule started."""
+        runs = self.ask("history", "--limit", str(limit))["runs"]
+        return [run["duration_ms"] for run in runs if run["trigger"] == "schedule"]
+
     def memory(self):
         """Resident MiB of the daemon now, and at its largest."""
         return resident(self.daemon.pid)

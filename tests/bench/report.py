@@ -29,12 +29,13 @@ class Report:
             # The median of the ratios of the pairs: what disturbs one run mostly disturbs its neighbour.
             ratios = [ours / theirs for ours, theirs in zip(values, against) if theirs]
             line["ratio"] = statistics.median(ratios) if ratios else None
-        line["goals"] = [{"measure": measure, "at_most": limit, "met": line[measure] <= limit} for measure, limit in goals]
+        line["goals"] = [{"measure": name, "at_most": limit, "met": line[name] <= limit} for name, limit in goals]
         line["met"] = all(goal["met"] for goal in line["goals"]) if goals else None
         self.lines.append(line)
         print(printed(line), flush=True)
         if more:
-            print(" " * (WIDTHS[0] + 4) + ", ".join(f"{name} {number(value)}" for name, value in more.items()), flush=True)
+            figures = ", ".join(f"{name} {number(value)}" for name, value in more.items())
+            print(" " * (WIDTHS[0] + 4) + figures, flush=True)
 
     def write(self, path):
         with open(path, "w", encoding="utf-8") as file:

@@ -33,8 +33,11 @@ def values_in_mariadb(archive, target):
         row = ", ',', ".join(f"QUOTE({expression})" for expression in expressions)
         out = shlex.join([*archive, "--raw", "-e", f"SELECT CONCAT('(', {row}, ')') FROM {tail}"])
         insert = f"INSERT INTO {table} ({', '.join(columns)}) VALUES"
-        group = (f'BEGIN {{ print "SET autocommit = 0;" }} {{ if (NR % {ROWS_IN_MARIADB} == 1) print (NR > 1 ? ";" : "")'
-                 f' "{insert}"; else print ","; print }} END {{ if (NR) print ";"; print "COMMIT;" }}')
+        group = (
+            'BEGIN { print "SET autocommit = 0;" }'
+            f' {{ if (NR % {ROWS_IN_MARIADB} == 1) print (NR > 1 ? ";" : "") "{insert}"; else print ","; print }}'
+            ' END { if (NR) print ";"; print "COMMIT;" }'
+        )
         lines.append(f"{out} | awk {shlex.quote(group)} | {shlex.join(target)}")
     return "\n".join(lines)
 

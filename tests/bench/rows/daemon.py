@@ -37,8 +37,9 @@ def status(stage, report):
     pg.create("loaded")
     address = f"127.0.0.1:{server.free_port()}"
     with stage.site(pg.url(stage.archive), pg.url("loaded"), name="status", listen=address) as site:
-        # The first run begins with the daemon; what is asked ends before it does.
-        found = clients.load(f"http://{address}/sync/status", CONNECTIONS, max(min(stage.seconds / 3, stage.studies / 30_000), 1))
+        # The first run begins with the daemon, and must not end before what is asked.
+        seconds = min(stage.seconds / 3, stage.studies / 30_000)
+        found = clients.load(f"http://{address}/sync/status", CONNECTIONS, seconds)
         busy = site.ask("status")["is_running"]
         while site.ask("status")["is_running"]:
             time.sleep(0.1)

@@ -47,7 +47,8 @@ def empty(stage, report):
         daemon.run()
         time.sleep(STATISTICS_DELAY)
         before = stage.pg.writes(stage.ours)
-        times = scheduled(stage, daemon)
+        time.sleep(stage.seconds + 1)
+        times = daemon.scheduled(stage.seconds)
         after = stage.pg.writes(stage.ours)
     report.line("empty", "empty delta, index present", "ms", times, goals=[("median", 10)])
     written = {name: after[name] - before[name] for name in after}
@@ -58,15 +59,10 @@ def empty(stage, report):
     burst = 'overlap = "6m"\nsweep_percent = 0.0'
     with stage.site(stage.pg.url(stage.archive), stage.pg.url(stage.ours), interval="1s", source_keys=burst) as daemon:
         daemon.run()
-        report.line("empty", "the same, 1,000 studies within the overlap", "ms", scheduled(stage, daemon))
+        time.sleep(stage.seconds + 1)
+        times = daemon.scheduled(stage.seconds)
+    report.line("empty", "the same, 1,000 studies within the overlap", "ms", times)
     stage.check("ours")
-
-
-def scheduled(stage, daemon):
-    """Milliseconds of the scheduled runs of a while."""
-    time.sleep(stage.seconds + 1)
-    records = daemon.ask("history", "--limit", str(stage.seconds))["runs"]
-    return [record["duration_ms"] for record in records if record["trigger"] == "schedule"]
 
 
 def bulk(stage, report):

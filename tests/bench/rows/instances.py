@@ -33,5 +33,5 @@ def instances(stage, report):
         pg.drop("loaded")
     for database in ("archive_instances", "nothing_instances", tables):
         pg.drop(database)
-    report.line("instances", f"first load with {rows:,} instances", "s", ours, theirs, [("peak_mib", 48)], peak_mib=peak,
-                instances_per_second=rows / min(ours))
+    report.line("instances", f"first load with {rows:,} instances", "s", ours, theirs, [("peak_mib", 48)],
+                peak_mib=peak, instances_per_second=rows / min(ours))

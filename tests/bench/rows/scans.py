@@ -45,7 +45,7 @@ def unindexed(stage, report):
         time.sleep(max(stage.seconds - (time.monotonic() - begun), 0))
         watched = time.monotonic() - begun
         scans, spent = pg.statements(archive, SCANS, "sum(calls), sum(total_exec_time) / 1000")
-        records = [record for record in daemon.ask("history", "--limit", "50")["runs"] if record["trigger"] == "schedule"]
+        runs = daemon.scheduled()
     pg.index(archive)
     stage.check(ours)
     series = f"{stage.studies * 3:,} series"
@@ -53,8 +53,8 @@ def unindexed(stage, report):
                 goals=[("median", SCAN_PERCENT)], scans=int(scans), seconds_of_a_scan=spent / max(scans, 1))
     # At most one interval, and the run that finds it.
     report.line("unindexed", f"until a new study is seen, interval {INTERVAL} s", "s", seen,
-                goals=[("most", INTERVAL + max(record["duration_ms"] for record in records) / 1000)])
-    report.line("unindexed", "a scheduled run meanwhile", "ms", [record["duration_ms"] for record in records])
+                goals=[("most", INTERVAL + max(runs) / 1000)])
+    report.line("unindexed", "a scheduled run meanwhile", "ms", runs)
 
 
 def new_study(stage):

@@ -32,7 +32,8 @@ SET autocommit = 0;
 INSERT INTO person_name SELECT seq, CONCAT('Name', seq, '^Given^'), '*', '*' FROM seq_1_to_100000000
 WHERE seq <= @patients;
 INSERT INTO patient
-SELECT seq, timestamp '2020-01-01 00:00:00' + INTERVAL seq MINUTE, timestamp '2020-01-01 00:00:00' + INTERVAL seq MINUTE,
+SELECT seq, timestamp '2020-01-01 00:00:00' + INTERVAL seq MINUTE,
+       timestamp '2020-01-01 00:00:00' + INTERVAL seq MINUTE,
        '19700101', 'M', CASE WHEN seq % 100 = 0 THEN seq - 1 END, seq
 FROM seq_1_to_100000000 WHERE seq <= @patients;
 INSERT INTO patient_id SELECT seq, CONCAT('P', seq), 'HOSPITAL', '*', seq FROM seq_1_to_100000000

@@ -53,8 +53,8 @@ ALTER TABLE patient_id ADD PRIMARY KEY (pk), ADD FOREIGN KEY (patient_fk) REFERE
 ALTER TABLE study ADD PRIMARY KEY (pk), ADD UNIQUE (study_iuid), ADD FOREIGN KEY (patient_fk) REFERENCES patient,
     ADD FOREIGN KEY (ref_phys_name_fk) REFERENCES person_name;
 ALTER TABLE code ADD PRIMARY KEY (pk);
-ALTER TABLE series ADD PRIMARY KEY (pk), ADD UNIQUE (study_fk, series_iuid), ADD FOREIGN KEY (study_fk) REFERENCES study,
-    ADD FOREIGN KEY (inst_code_fk) REFERENCES code;
+ALTER TABLE series ADD PRIMARY KEY (pk), ADD UNIQUE (study_fk, series_iuid),
+    ADD FOREIGN KEY (study_fk) REFERENCES study, ADD FOREIGN KEY (inst_code_fk) REFERENCES code;
 ALTER TABLE study_access_control_id ADD FOREIGN KEY (study_fk) REFERENCES study;
 ALTER TABLE series_access_control_id ADD FOREIGN KEY (series_fk) REFERENCES series;
 CREATE INDEX ON patient (merge_fk);

@@ -57,7 +57,8 @@ FROM expected.own_study s
 LEFT JOIN (SELECT study_pk, string_agg(DISTINCT modality, '\' ORDER BY modality) AS modalities,
                   string_agg(DISTINCT institution, '\' ORDER BY institution) AS institutions
            FROM expected.own_series WHERE rejection_state <> 2 GROUP BY study_pk) e ON e.study_pk = s.source_pk
-LEFT JOIN (SELECT study_fk, string_agg(DISTINCT access_control_id, '\' ORDER BY access_control_id) AS access_control_ids
+LEFT JOIN (SELECT study_fk,
+                  string_agg(DISTINCT access_control_id, '\' ORDER BY access_control_id) AS access_control_ids
            FROM study_access_control_id GROUP BY study_fk) a ON a.study_fk = s.source_pk;
 
 CREATE VIEW expected.changed_study AS
@@ -74,7 +75,8 @@ CROSS JOIN LATERAL (
 CREATE VIEW expected.series AS
 SELECT e.*, a.access_control_ids
 FROM expected.own_series e
-LEFT JOIN (SELECT series_fk, string_agg(DISTINCT access_control_id, '\' ORDER BY access_control_id) AS access_control_ids
+LEFT JOIN (SELECT series_fk,
+                  string_agg(DISTINCT access_control_id, '\' ORDER BY access_control_id) AS access_control_ids
            FROM series_access_control_id GROUP BY series_fk) a ON a.series_fk = e.source_pk;
 
 CREATE VIEW expected.changed_series AS

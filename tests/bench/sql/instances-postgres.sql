@@ -1,7 +1,7 @@
 -- The instance level of an archive that archive-postgres.sql made: :instances instances of each series.
 CREATE TABLE instance (
-    pk bigint, series_fk bigint NOT NULL, sop_iuid varchar(255) NOT NULL, sop_cuid varchar(255) NOT NULL, inst_no integer,
-    created_time timestamp(6) NOT NULL, updated_time timestamp(6) NOT NULL);
+    pk bigint, series_fk bigint NOT NULL, sop_iuid varchar(255) NOT NULL, sop_cuid varchar(255) NOT NULL,
+    inst_no integer, created_time timestamp(6) NOT NULL, updated_time timestamp(6) NOT NULL);
 
 INSERT INTO instance
 SELECT (s.pk - 1) * :instances + n, s.pk, s.series_iuid || '.' || n, '1.2.840.10008.5.1.4.1.1.2', n, s.created_time,
