@@ -18,16 +18,18 @@ pub(super) fn options(endpoint: &Endpoint) -> Result<PgConnectOptions, sqlx::Err
     })
 }
 
+/// Plans are made anew each time: one that was kept from when a table was empty scans it for ever.
+pub(super) const PLANS: &str = "force_custom_plan";
+
 pub(super) async fn connect(endpoint: &Endpoint, access: Access) -> Result<PgConnection, sqlx::Error> {
     let mut connection = options(endpoint)?.connect().await?;
-    // Plans are made anew each time: one that was kept from when a table was empty scans it for ever.
     // One that writes and is stopped in the middle keeps others from taking over; one that reads may have to
     // wait long for the target.
     let (read_only, idle) = if access == Access::ReadWrite { ("off", "6min") } else { ("on", "15min") };
     // A host that vanishes must not keep its locks until the server's two hours are over.
     let settings = format!(
         "SET default_transaction_read_only = {read_only}; SET statement_timeout = '{}s'; SET lock_timeout = '30s'; \
-         SET idle_in_transaction_session_timeout = '{idle}'; SET plan_cache_mode = force_custom_plan; \
+         SET idle_in_transaction_session_timeout = '{idle}'; SET plan_cache_mode = {PLANS}; \
          SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; \
          SET DateStyle = 'ISO, YMD'; SET TimeZone = 'UTC'",
         STATEMENT_TIMEOUT.as_secs()

@@ -190,12 +190,16 @@ impl Session {
             return Err(Error::new(self.side, Class::Permanent, "only PostgreSQL has COPY"));
         };
         let sql = format!("COPY {table} ({}) FROM STDIN (FORMAT BINARY)", columns.join(", "));
+        // The server checks the foreign keys of each row by a statement of its own, whose plan must be kept for that.
+        let plans = |mode: &str| format!("SET LOCAL plan_cache_mode = {mode}");
         let copying = async {
+            sqlx::raw_sql(AssertSqlSafe(plans("auto"))).execute(&mut **connection).await?;
             let mut copy = connection.copy_in_raw(&sql).await?;
             for part in Parts::new(rows, shared) {
                 copy.send(part).await?;
             }
-            copy.finish().await
+            copy.finish().await?;
+            sqlx::raw_sql(AssertSqlSafe(plans(postgres::PLANS))).execute(&mut **connection).await
         };
         answer(self.side, &self.endpoint, "writing failed", copying).await.map(drop)
     }

@@ -29,19 +29,6 @@ impl Run<'_> {
         &mut self.memory.gone[self.look]
     }
 
-    /// Adds studies that are gone, and counts the series that go with them.
-    pub(super) async fn studies_gone(&mut self, studies: Vec<Candidate>) -> Result<(), Error> {
-        let gone = self.gone();
-        let new: Vec<i64> =
-            studies.iter().map(|study| study.id).filter(|id| !gone.of(Level::Study).contains_key(id)).collect();
-        gone.add(Level::Study, studies.into_iter());
-        if !new.is_empty() {
-            let series = self.target.live_series_count(&new).await?;
-            self.gone().with_studies += series;
-        }
-        Ok(())
-    }
-
     /// In a run that may pass the brake: deletes now when much waits.
     pub(super) async fn delete_if_many(&mut self) -> Result<(), Error> {
         if self.settings.allow_deletes && self.gone().kept() >= ENOUGH {

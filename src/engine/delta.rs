@@ -11,7 +11,7 @@ use chrono::NaiveDateTime;
 
 use super::cursor::{advance, begin_in, hold};
 use super::memory::Poll;
-use super::project::STUDIES;
+use super::project::AHEAD;
 use super::sweep::{START, key_of};
 use super::{Error, Run};
 use crate::model::{Links, survivor};
@@ -94,7 +94,7 @@ impl Run<'_> {
                 let percent = self.settings.scan_percent.unwrap_or(100.0);
                 self.memory.scanned(index, begun.elapsed(), percent, Instant::now());
             }
-            for batch in hints.chunks(STUDIES) {
+            for batch in hints.chunks(AHEAD) {
                 self.look_again(level, batch.iter().map(|hint| hint.look_at).collect()).await?;
                 let times = batch.iter().map(|hint| hint.updated_time);
                 progress.reached[index] = advance(progress.reached[index], times, progress.now);
@@ -118,7 +118,7 @@ impl Run<'_> {
         let mut position = behind;
         loop {
             let rows = self.snapshot.added(level, position, HINTS).await?;
-            for batch in rows.chunks(STUDIES) {
+            for batch in rows.chunks(AHEAD) {
                 self.look_again(level, batch.iter().map(|(_, look_at)| *look_at).collect()).await?;
                 self.commit().await?;
                 self.delete_if_many().await?;

@@ -1,21 +1,22 @@
 //! One run: from hints to rows.
 //!
 //! A *hint* names a patient or a study to look at again; it never says what to write. [`project`]
-//! looks again: it reads the patient, or the study with all its series, from one moment of the source,
-//! compares with the target ([`plan`], pure) and writes what differs. [`delta`] takes hints from
+//! looks again: it reads the patient, or the study with all its series, from one moment of the source;
+//! [`apply`] compares that with the target ([`plan`], pure) and writes what differs. [`delta`] takes hints from
 //! `updated_time`, [`sweep`] from every pk, [`rolling`] from every pk a part at a time. Rows that are
 //! gone from the source are collected ([`gone`]), judged together at the end ([`brake`]), and deleted.
 //!
 //! ```text
 //! delta: changed patients -> studies of them -+
-//!        changed studies ---------------------+-> project -> upserts + cursor, one transaction a batch
-//!        changed series -> their studies -----+      |
-//! sweep, rolling: every patient and study ----+      +-> gone -> brake -> deletes + cursor
+//!        changed studies ---------------------+-> project -> apply -> upserts + cursor, one transaction a batch
+//!        changed series -> their studies -----+                |
+//! sweep, rolling: every patient and study ----+                +-> gone -> brake -> deletes + cursor
 //! ```
 //!
 //! The same hint twice, or a hint for nothing, does no harm: equal rows are not written. That is why a
 //! delta may read far back, and why a run may end anywhere.
 
+mod apply;
 mod brake;
 mod cursor;
 mod delta;
@@ -222,11 +223,8 @@ impl Run<'_> {
 
     /// Ends a batch: keeps its rows and counts, and moves the view of the source on when it is old.
     async fn commit(&mut self) -> Result<(), Error> {
-        self.target.commit().await?;
-        self.report_progress();
-        if self.cancel.is_cancelled() {
-            return Err(Error::new(Side::Run, Class::Cancelled, "cancelled"));
-        }
+        self.split().1.commit().await?;
+        self.check_cancelled()?;
         if self.snapshot.begun().elapsed() > SNAPSHOT_AGE {
             self.renew().await?;
         }
@@ -237,21 +235,12 @@ impl Run<'_> {
     /// must not hold the target's locks, which the runs of the others need. Cursors move later, so rows
     /// that are kept early are looked at again if the run ends here.
     async fn keep_rows(&mut self) -> Result<(), Error> {
-        if self.target.is_writing() {
-            self.target.commit().await?;
-            self.report_progress();
-        }
-        Ok(())
+        if self.target.is_writing() { self.split().1.commit().await } else { Ok(()) }
     }
 
     /// Moves the view of the source to the present: what was seen has to be seen again.
     async fn renew(&mut self) -> Result<(), Error> {
         self.seen = Seen::default();
         self.snapshot.renew().await
-    }
-
-    fn report_progress(&mut self) {
-        let batch = std::mem::take(&mut self.uncommitted);
-        self.progress.send_modify(|levels| *levels += batch);
     }
 }

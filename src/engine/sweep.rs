@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::Utc;
 
 use super::cursor::begin;
-use super::project::{PATIENTS, STUDIES};
+use super::project::AHEAD;
 use super::{Error, Mode, Run};
 use crate::source::{Key, Level};
 use crate::target::{Candidate, Cursor};
@@ -85,12 +85,11 @@ impl Run<'_> {
 
     /// Looks at every patient, or every study, behind the place where it was interrupted.
     async fn sweep(&mut self, level: Level, place: Option<Cursor>) -> Result<(), Error> {
-        let size = if level == Level::Patient { PATIENTS } else { STUDIES };
         let mut after = place.and_then(|place| place.load_pk).unwrap_or(START);
         while after < END {
-            let keys = self.snapshot.keys_after(level, after, size).await?;
+            let keys = self.snapshot.keys_after(level, after, AHEAD).await?;
             let pks: Vec<i64> = keys.iter().map(|key| key.pk).collect();
-            let upto = page_end(&pks, size);
+            let upto = page_end(&pks, AHEAD);
             match level {
                 Level::Patient => self.patients(&pks).await?,
                 Level::Study | Level::Series => self.studies(&pks).await?,
@@ -142,7 +141,7 @@ impl Run<'_> {
         let pks: Vec<i64> = elsewhere.values().copied().collect();
         self.studies(&pks).await?;
         let gone = missing.into_iter().filter(|study| !elsewhere.contains_key(&study.study_uid));
-        self.studies_gone(gone.collect()).await
+        self.split().1.studies_gone(gone.collect()).await
     }
 }
 

@@ -1,0 +1,265 @@
+//! Writing what was looked at to the target: one page of patients, or of studies with all their series, is
+//! compared with the target's rows, and what differs is written. Nothing here knows the source's session.
+
+use std::collections::{HashMap, HashSet};
+
+use tokio::sync::watch;
+
+use super::institutions::Institutions;
+use super::memory::Memory;
+use super::plan::plan;
+use super::{Error, Levels};
+use crate::model::{Links, Patient, REJECTED, Series, Study, joined, survivor};
+use crate::source::{Level, SourcePatient, SourceSeries, SourceStudy};
+use crate::target::{Candidate, TargetSession};
+
+/// Patients of one view of the source.
+pub(super) struct PatientPage {
+    /// The pks that were asked for.
+    pub(super) looked_at: Vec<i64>,
+    pub(super) found: Vec<SourcePatient>,
+    /// The chains of merges that begin at them.
+    pub(super) links: Links,
+}
+
+impl PatientPage {
+    /// Survivors of the chains of merges that are not in the page themselves.
+    pub(super) fn survivors_elsewhere(&self) -> Vec<i64> {
+        let here: HashSet<i64> = self.found.iter().map(|patient| patient.row.source_pk).collect();
+        let survivors: HashSet<i64> = self.links.keys().map(|pk| survivor(*pk, &self.links)).collect();
+        survivors.difference(&here).copied().collect()
+    }
+}
+
+/// Studies of one view of the source, with all their series.
+pub(super) struct StudyPage {
+    /// The pks that were asked for.
+    pub(super) looked_at: Vec<i64>,
+    /// Those that the archive is deleting.
+    pub(super) deleting: Vec<SourceStudy>,
+    /// The others.
+    pub(super) found: Vec<SourceStudy>,
+    /// The series of those found.
+    pub(super) series: Vec<SourceSeries>,
+    /// The chains of merges that begin at their patients.
+    pub(super) links: Links,
+}
+
+impl StudyPage {
+    /// The pks of the surviving patients, each once.
+    pub(super) fn patients(&self) -> Vec<i64> {
+        let survivors: HashSet<i64> = self.found.iter().map(|study| survivor(study.patient_pk, &self.links)).collect();
+        survivors.into_iter().collect()
+    }
+}
+
+/// What becomes of the transaction behind a page.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// It ends with the page.
+    Commit,
+    /// It is left open, for what belongs to these rows: a cursor.
+    Open,
+}
+
+/// The target's side of a run.
+pub(super) struct Apply<'r, 'a> {
+    pub(super) target: &'r mut TargetSession<'a>,
+    pub(super) institutions: &'r mut Institutions,
+    pub(super) memory: &'r mut Memory,
+    /// The index of the look under way, in [`Memory::gone`].
+    pub(super) look: usize,
+    /// Counts of the transaction under way.
+    pub(super) uncommitted: &'r mut Levels,
+    pub(super) progress: &'r watch::Sender<Levels>,
+}
+
+impl Apply<'_, '_> {
+    /// Keeps what was written so far, if anything, and tells what it was.
+    pub(super) async fn commit(&mut self) -> Result<(), Error> {
+        self.target.commit().await?;
+        let batch = std::mem::take(self.uncommitted);
+        self.progress.send_modify(|levels| *levels += batch);
+        Ok(())
+    }
+
+    async fn end(&mut self, keep: Keep) -> Result<(), Error> {
+        if keep == Keep::Commit { self.commit().await } else { Ok(()) }
+    }
+
+    /// Writes patients; `ids` has the `id` by pk of the survivors that are not in the page.
+    pub(super) async fn patients(
+        &mut self,
+        page: PatientPage,
+        mut ids: HashMap<i64, i64>,
+        keep: Keep,
+    ) -> Result<(), Error> {
+        let PatientPage { looked_at, found, links } = page;
+        let existing = self.target.patients(&looked_at).await?;
+        ids.extend(existing.iter().map(|patient| (patient.row.source_pk, patient.id)));
+        let here = found.iter().map(|patient| patient.row.source_pk);
+        let new: Vec<i64> = here.filter(|pk| !ids.contains_key(pk)).collect();
+        if !new.is_empty() {
+            let first = self.target.allocate(new.len()).await?;
+            ids.extend(new.into_iter().zip(first..));
+        }
+
+        let mut wanted: Vec<Patient> = found
+            .into_iter()
+            .map(|patient| {
+                let end = survivor(patient.row.source_pk, &links);
+                let merged_into_fk = if end == patient.row.source_pk { None } else { ids.get(&end).copied() };
+                Patient { merged_into_fk, ..patient.row }
+            })
+            .collect();
+        // Those that others refer to come first.
+        wanted.sort_by_key(|patient| patient.merged_into_fk.is_some());
+        let plan = plan(wanted, existing, |patient| patient.source_pk);
+        self.uncommitted.patient += plan.counts();
+        let inserted: Vec<_> = plan.insert.iter().map(|patient| (ids[&patient.source_pk], patient)).collect();
+        self.target.insert(&inserted).await?;
+        self.target.add_identifiers(&inserted).await?;
+        let updated = by_id(&plan.update);
+        self.target.upsert(&updated).await?;
+        self.target.set_identifiers(&updated).await?;
+        self.end(keep).await
+    }
+
+    /// Writes studies and their series; `ids` has the `id` of the surviving patients by their pk. Studies whose
+    /// patient is not among them are left as they are and remembered.
+    pub(super) async fn studies(&mut self, page: StudyPage, ids: HashMap<i64, i64>, keep: Keep) -> Result<(), Error> {
+        let StudyPage { looked_at, deleting, found, series, links } = page;
+        self.studies_being_deleted(&deleting).await?;
+        let (found, patients) = self.with_patients(&looked_at, found, &links, &ids);
+        let mut series_of: HashMap<i64, Vec<SourceSeries>> = HashMap::new();
+        for series in series {
+            series_of.entry(series.study_pk).or_default().push(series);
+        }
+        series_of.retain(|study, _| patients.contains_key(study));
+        let wanted = wanted_studies(found, &patients, &series_of);
+        let series = series_of.values().flatten();
+        self.institutions.ensure(series, self.target, self.uncommitted).await?;
+
+        let existing = self.target.studies(wanted.iter().map(|study| study.study_uid.as_str()).collect()).await?;
+        let existing_ids: Vec<i64> = existing.iter().map(|study| study.id).collect();
+        let plan = plan(wanted, existing, |study| study.study_uid.clone());
+        self.uncommitted.study += plan.counts();
+        let first = if plan.insert.is_empty() { 0 } else { self.target.allocate(plan.insert.len()).await? };
+        let inserted: Vec<(i64, &Study)> = (first..).zip(&plan.insert).collect();
+        let updated = by_id(&plan.update);
+        self.target.insert(&inserted).await?;
+        self.target.upsert(&updated).await?;
+
+        let all: Vec<(i64, &Study)> = [inserted, updated, by_id(&plan.unchanged)].concat();
+        let series = all.iter().flat_map(|&(id, study)| {
+            let own = series_of.remove(&study.source_pk).unwrap_or_default();
+            own.into_iter().map(move |series| Series { study_fk: id, ..series.row })
+        });
+        let series = series.collect();
+        let uids = all.iter().map(|(id, study)| (*id, study.study_uid.as_str())).collect();
+        self.series(series, &existing_ids, &uids).await?;
+        self.end(keep).await
+    }
+
+    /// The studies that have a patient, and `id` of the surviving patient by the pk of the study.
+    fn with_patients(
+        &mut self,
+        looked_at: &[i64],
+        found: Vec<SourceStudy>,
+        links: &Links,
+        ids: &HashMap<i64, i64>,
+    ) -> (Vec<SourceStudy>, HashMap<i64, i64>) {
+        let patient_of = |study: &SourceStudy| {
+            let id = ids.get(&survivor(study.patient_pk, links))?;
+            Some((study.row.source_pk, *id))
+        };
+        let patients: HashMap<i64, i64> = found.iter().filter_map(patient_of).collect();
+        let (found, orphans): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|study| patients.contains_key(&study.row.source_pk));
+        let orphans: Vec<i64> = orphans.iter().map(|study| study.row.source_pk).collect();
+        self.memory.orphans.note(looked_at, &orphans);
+        (found, patients)
+    }
+
+    /// Writes all series of some studies; `study_ids` are those of the studies that were there before,
+    /// `uids` the UIDs of all of them.
+    async fn series(
+        &mut self,
+        mut wanted: Vec<Series>,
+        study_ids: &[i64],
+        uids: &HashMap<i64, &str>,
+    ) -> Result<(), Error> {
+        for series in &mut wanted {
+            series.institution_fk = self.institutions.id(series.institution.as_deref());
+        }
+        let existing = if study_ids.is_empty() { Vec::new() } else { self.target.series_of(study_ids).await? };
+        let plan = plan(wanted, existing, |series| (series.study_fk, series.series_uid.clone()));
+        self.uncommitted.series += plan.counts();
+        let first = if plan.insert.is_empty() { 0 } else { self.target.allocate(plan.insert.len()).await? };
+        let inserted: Vec<(i64, &Series)> = (first..).zip(&plan.insert).collect();
+        self.target.insert(&inserted).await?;
+        self.target.upsert(&by_id(&plan.update)).await?;
+        let absent = plan.absent.into_iter().map(|series| Candidate {
+            id: series.id,
+            source_pk: series.row.source_pk,
+            study_id: series.row.study_fk,
+            study_uid: uids.get(&series.row.study_fk).copied().unwrap_or_default().to_owned(),
+            series_uid: series.row.series_uid,
+        });
+        self.memory.gone[self.look].add(Level::Series, absent);
+        Ok(())
+    }
+
+    /// A study that the archive is deleting is no longer accessible: it counts as gone.
+    async fn studies_being_deleted(&mut self, deleting: &[SourceStudy]) -> Result<(), Error> {
+        if deleting.is_empty() {
+            return Ok(());
+        }
+        let uids = deleting.iter().map(|study| study.row.study_uid.as_str()).collect();
+        let live = self.target.studies(uids).await?.into_iter().filter(|study| !study.deleted);
+        let gone = live.map(|study| Candidate {
+            id: study.id,
+            source_pk: study.row.source_pk,
+            study_id: study.id,
+            study_uid: study.row.study_uid,
+            series_uid: String::new(),
+        });
+        self.studies_gone(gone.collect()).await
+    }
+
+    /// Adds studies that are gone, and counts the series that go with them.
+    pub(super) async fn studies_gone(&mut self, studies: Vec<Candidate>) -> Result<(), Error> {
+        let gone = &mut self.memory.gone[self.look];
+        let new: Vec<i64> =
+            studies.iter().map(|study| study.id).filter(|id| !gone.of(Level::Study).contains_key(id)).collect();
+        gone.add(Level::Study, studies.into_iter());
+        if !new.is_empty() {
+            let series = self.target.live_series_count(&new).await?;
+            self.memory.gone[self.look].with_studies += series;
+        }
+        Ok(())
+    }
+}
+
+fn by_id<T>(rows: &[(i64, T)]) -> Vec<(i64, &T)> {
+    rows.iter().map(|(id, row)| (*id, row)).collect()
+}
+
+/// Completes studies with what depends on other rows.
+fn wanted_studies(
+    found: Vec<SourceStudy>,
+    patients: &HashMap<i64, i64>,
+    series_of: &HashMap<i64, Vec<SourceSeries>>,
+) -> Vec<Study> {
+    let complete = found.into_iter().map(|study| {
+        let own = series_of.get(&study.row.source_pk).map_or(&[][..], Vec::as_slice);
+        let shown = || own.iter().filter(|series| series.row.rejection_state != Some(REJECTED));
+        Study {
+            patient_fk: patients[&study.row.source_pk],
+            modalities: joined(shown().filter_map(|series| series.row.modality.as_deref())),
+            institutions: joined(shown().filter_map(|series| series.row.institution.as_deref())),
+            ..study.row
+        }
+    });
+    complete.collect()
+}
