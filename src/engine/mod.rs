@@ -46,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use crate::database::{Class, Error, Side};
 pub use memory::Memory;
+pub use plan::{Plan, plan};
 pub use report::{Counts, Levels, Mode, RunReport};
 
 use crate::config::{Deletes, MaxDeletes, SourceConfig, SourceName, TargetConfig};

@@ -8,15 +8,15 @@ use crate::target::Existing;
 
 /// The difference between wanted and existing rows.
 #[derive(Debug)]
-pub(super) struct Plan<T> {
+pub struct Plan<T> {
     /// Wanted, and not there.
-    pub(super) insert: Vec<T>,
+    pub insert: Vec<T>,
     /// There, but different or tombstoned, with their `id`.
-    pub(super) update: Vec<(i64, T)>,
+    pub update: Vec<(i64, T)>,
     /// There and equal.
-    pub(super) unchanged: Vec<(i64, T)>,
+    pub unchanged: Vec<(i64, T)>,
     /// There and live, but not wanted.
-    pub(super) absent: Vec<Existing<T>>,
+    pub absent: Vec<Existing<T>>,
 }
 
 impl<T> Plan<T> {
@@ -32,11 +32,8 @@ impl<T> Plan<T> {
 }
 
 /// Compares by `key`. Of several wanted rows with one key the last counts.
-pub(super) fn plan<T: PartialEq, K: Hash + Eq>(
-    wanted: Vec<T>,
-    existing: Vec<Existing<T>>,
-    key: impl Fn(&T) -> K,
-) -> Plan<T> {
+#[must_use]
+pub fn plan<T: PartialEq, K: Hash + Eq>(wanted: Vec<T>, existing: Vec<Existing<T>>, key: impl Fn(&T) -> K) -> Plan<T> {
     let mut there: HashMap<K, Existing<T>> = existing.into_iter().map(|row| (key(&row.row), row)).collect();
     let mut plan = Plan { insert: Vec::new(), update: Vec::new(), unchanged: Vec::new(), absent: Vec::new() };
     for row in last_of_each(wanted, &key) {

@@ -139,24 +139,30 @@ pub(super) fn study(cells: &dyn Cells, names: NameForm) -> Result<SourceStudy, D
     Ok(SourceStudy { row, patient_pk: cells.key(2)?, deleting: cells.flag(3)? })
 }
 
-pub(super) fn series(cells: &dyn Cells) -> Result<SourceSeries, Damage> {
-    let row = Series {
-        source_pk: cells.key(0)?,
-        study_fk: 0,
-        series_uid: cells.name(2)?,
-        series_desc: clean(cells, 3)?,
-        modality: clean(cells, 4)?,
-        body_part: clean(cells, 5)?,
-        station_name: clean(cells, 6)?,
-        institution_fk: None,
-        institution: clean(cells, 7)?,
-        department: clean(cells, 8)?,
-        sending_aet: clean(cells, 9)?,
-        receiving_aet: clean(cells, 10)?,
-        access_control_ids: ids(cells, 11)?,
-        rejection_state: cells.int(12)?,
-        created_time: millis(cells, 14)?,
-        updated_time: millis(cells, 15)?,
-    };
-    Ok(SourceSeries { row, study_pk: cells.key(1)?, institution_code: clean(cells, 13)? })
+impl SourceSeries {
+    /// Reads a row of the answer to the query for series.
+    ///
+    /// # Errors
+    /// A cell holds something else than the query promises.
+    pub fn from_cells(cells: &dyn Cells) -> Result<Self, Damage> {
+        let row = Series {
+            source_pk: cells.key(0)?,
+            study_fk: 0,
+            series_uid: cells.name(2)?,
+            series_desc: clean(cells, 3)?,
+            modality: clean(cells, 4)?,
+            body_part: clean(cells, 5)?,
+            station_name: clean(cells, 6)?,
+            institution_fk: None,
+            institution: clean(cells, 7)?,
+            department: clean(cells, 8)?,
+            sending_aet: clean(cells, 9)?,
+            receiving_aet: clean(cells, 10)?,
+            access_control_ids: ids(cells, 11)?,
+            rejection_state: cells.int(12)?,
+            created_time: millis(cells, 14)?,
+            updated_time: millis(cells, 15)?,
+        };
+        Ok(Self { row, study_pk: cells.key(1)?, institution_code: clean(cells, 13)? })
+    }
 }

@@ -237,7 +237,7 @@ impl<'a> Snapshot<'a> {
     /// The database failed.
     pub async fn series_of(&mut self, study_pks: &[i64]) -> Result<Vec<SourceSeries>, Error> {
         let keys = [Param::Ints(study_pks)];
-        let mut series = self.lease.fetch(&self.queries.series, &keys, rows::series).await?;
+        let mut series = self.lease.fetch(&self.queries.series, &keys, SourceSeries::from_cells).await?;
         if let Some(sql) = self.queries.series_ids.clone() {
             let ids = self.access_control_ids(&sql, study_pks).await?;
             for series in &mut series {

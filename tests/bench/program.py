@@ -2,31 +2,42 @@
 
 import json
 import os
+import select
 import socket
 import subprocess
+import tempfile
 import time
 
 
 class Site:
-    """A configuration in a folder of its own."""
+    """A configuration in a folder of its own. `source_keys` are lines of TOML for the source, `listen` is an address
+    for HTTP."""
 
-    def __init__(self, binary, folder, source, target, interval="1h", source_keys="", more=""):
+    def __init__(self, binary, folder, source, target, interval="1h", source_keys="", listen=None):
         os.makedirs(folder, exist_ok=True)
         self.binary = binary
         self.socket = os.path.join(folder, "control.sock")
         self.config = os.path.join(folder, "rbac-sync.toml")
         self.daemon = None
         with open(self.config, "w", encoding="utf-8") as file:
+            http = f'[http]\nlisten = "{listen}"\n' if listen else ""
             file.write(
                 f'[schedule]\ninterval = "{interval}"\n[[source]]\nname = "main"\nurl = "{source}"\n'
                 f'time_zone = "UTC"\n{source_keys}\n[target]\nurl = "{target}"\n'
                 f"max_deletes = {{ rows = 1000000000, percent = 100.0 }}\n"
-                f'[socket]\npath = "{self.socket}"\n[log]\nformat = "json"\nlevel = "warn"\n{more}\n'
+                f'[socket]\npath = "{self.socket}"\n[log]\nformat = "json"\nlevel = "warn"\n{http}'
             )
 
     def once(self, mode="full"):
         """Seconds, and the largest resident size in MiB."""
         return measured([self.binary, "once", "--config", self.config, "--mode", mode])
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
 
     def start(self):
         """Starts the daemon; seconds until it says READY to a service manager."""
@@ -35,10 +46,14 @@ class Site:
             notify.bind(path)
             notify.settimeout(60)
             begun = time.monotonic()
-            environment = dict(os.environ, NOTIFY_SOCKET=path)
-            self.daemon = subprocess.Popen([self.binary, "daemon", "--config", self.config], env=environment)
-            while b"READY=1" not in notify.recv(4096):
-                pass
+            command = [self.binary, "daemon", "--config", self.config]
+            self.daemon = subprocess.Popen(command, env=dict(os.environ, NOTIFY_SOCKET=path))
+            try:
+                while b"READY=1" not in notify.recv(4096):
+                    pass
+            except TimeoutError:
+                self.stop()
+                raise SystemExit("the daemon does not become ready within 60 seconds") from None
             ready = time.monotonic() - begun
         os.unlink(path)
         return ready
@@ -53,20 +68,22 @@ class Site:
         return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
     def run(self, *arguments):
-        """A run of the daemon: its record."""
-        record = self.ask("run", "--wait", *arguments)
+        """A run of the daemon: the seconds that the command took, and the run's record."""
+        begun = time.monotonic()
+        record = self.ask("run", "--wait=1h", *arguments)
+        seconds = time.monotonic() - begun
         if not record.get("success"):
             raise SystemExit(f"a run failed: {record}")
-        return record
+        return seconds, record
+
+    def scheduled(self, limit=50):
+        """Milliseconds of those of the latest runs that the schedule started."""
+        runs = self.ask("history", "--limit", str(limit))["runs"]
+        return [run["duration_ms"] for run in runs if run["trigger"] == "schedule"]
 
     def memory(self):
         """Resident MiB of the daemon now, and at its largest."""
-        values = {}
-        with open(f"/proc/{self.daemon.pid}/status", encoding="ascii") as status:
-            for line in status:
-                name, _, value = line.partition(":")
-                values[name] = value
-        return tuple(int(values[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
+        return resident(self.daemon.pid)
 
     def cpu(self):
         """Seconds of processor time of the daemon so far."""
@@ -76,13 +93,30 @@ class Site:
 
 
 def measured(command):
-    """Runs a command: seconds, and the largest resident size of it in MiB."""
-    begun = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    error = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.monotonic() - begun
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if status:
-        raise SystemExit(f"{' '.join(command)}: failed\n{error}")
-    return seconds, usage.ru_maxrss / 1024
+    """Runs a command: seconds, and the largest resident size of its process in MiB.
+
+    Not what wait4 says: a process begins there with the size of the one that it was forked from."""
+    peak = 0
+    with tempfile.TemporaryFile() as errors:
+        begun = time.monotonic()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+        ended = os.pidfd_open(process.pid)
+        while not select.select([ended], [], [], 0.05)[0]:
+            peak = max(peak, resident(process.pid)[1])
+        seconds = time.monotonic() - begun
+        os.close(ended)
+        if process.wait():
+            errors.seek(0)
+            text = errors.read().decode(errors="replace")
+            raise SystemExit(f"{' '.join(command)}: failed\n{text}")
+    return seconds, peak
+
+
+def resident(pid):
+    """Resident MiB of a process now, and at its largest; zeros of one that has ended."""
+    values = {}
+    with open(f"/proc/{pid}/status", encoding="ascii") as status:
+        for line in status:
+            name, _, value = line.partition(":")
+            values[name] = value
+    return tuple(int(values.get(name, "0").split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))

@@ -63,7 +63,7 @@ async fn a_level_that_is_switched_on_must_be_readable() {
     let mut more = config();
     more.sources[0].instances = true;
     fake.change(|state| {
-        state.proof_fails = true;
+        state.proof_fails = Some(Class::Permanent);
         state.file = Ok(file("more", more));
     });
     assert!(!test.handle.reload(ReloadTrigger::Api).await.unwrap().success);
