@@ -25,8 +25,8 @@ def in_file(path, statement):
     return digest.hexdigest()
 
 
-def compare(dialect, archive, target, name):
+def compare(dialect, archive, target, name, instances=False):
     """Raises when a level differs. `archive` and `target` make a digest of what a statement answers."""
-    for level, expected, found, order in levels.compared(dialect):
+    for level, expected, found, order in levels.compared(dialect, instances):
         if archive(f"{expected} ORDER BY {order}") != target(f"{found} ORDER BY {order}"):
             raise SystemExit(f"wrong result: {level} of {name} is not what the archive holds")

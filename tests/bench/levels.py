@@ -10,6 +10,7 @@ SERIES = (
     "source_pk", "series_uid", "series_desc", "modality", "body_part", "station_name", "institution", "department",
     "sending_aet", "receiving_aet", "access_control_ids", "rejection_state",
 )
+INSTANCE = ("source_pk", "instance_uid", "sop_class_uid", "instance_number")
 TIMES = ("created_time", "updated_time")
 
 
@@ -29,9 +30,9 @@ SQLITE = Dialect("expected.{}", "to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD H
                  "to_char({}, 'YYYY-MM-DD HH24:MI:SS.MS')")
 
 
-def loads(dialect):
+def loads(dialect, instances=False):
     """For each table, parents first: its name, its columns, their expressions and what they are selected from, to
-    fill an empty one. Ids are the archive's pks."""
+    fill an empty one. Ids are the archive's pks. With `instances` the instance level too."""
     def view(name):
         return dialect.view.format(name)
 
@@ -65,11 +66,16 @@ def loads(dialect):
             f"{view('series')} x LEFT JOIN {numbered} i ON i.institution_name = x.institution",
         ),
     }
+    if instances:
+        tables["rbac_instance"] = (
+            {"id": "x.source_pk", "series_fk": "x.series_pk", **own(INSTANCE)},
+            f"{view('instance')} x",
+        )
     for table, (columns, tail) in tables.items():
         yield table, list(columns), list(columns.values()), tail
 
 
-def compared(dialect):
+def compared(dialect, instances=False):
     """For each level what the archive says and what the target says, as two SELECTs without order, and the
     columns to sort them by."""
     def columns(alias, names, times="{}"):
@@ -94,3 +100,7 @@ def compared(dialect):
            f"SELECT {columns('e', SERIES)}, s.source_pk FROM rbac_series e JOIN rbac_study s ON s.id = e.study_fk"
            " JOIN rbac_institution i ON i.id = e.institution_fk AND i.institution_name = e.institution"
            " WHERE e.deleted_at IS NULL", "1")
+    if instances:
+        yield ("instance", expected("instance", INSTANCE, "series_pk"),
+               f"SELECT {columns('n', INSTANCE)}, e.source_pk FROM rbac_instance n"
+               " JOIN rbac_series e ON e.id = n.series_fk WHERE n.deleted_at IS NULL", "1")

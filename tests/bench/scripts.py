@@ -11,14 +11,14 @@ import server
 ROWS_IN_MARIADB = 1000
 
 
-def copy(archive, target):
+def copy(archive, target, instances=False):
     """A first load by psql: each table by COPY out of the archive, piped into COPY into the tables of the target
     with their keys and indexes. A text for sh."""
     def psql(url, statement):
         return f"psql -qX -v ON_ERROR_STOP=1 {url} -c {shlex.quote(statement)}"
 
     lines = ["set -e", psql(target, "INSERT INTO rbac_source (id, name) VALUES (1, 'main')")]
-    for table, columns, expressions, tail in levels.loads(levels.POSTGRES):
+    for table, columns, expressions, tail in levels.loads(levels.POSTGRES, instances):
         out = psql(archive, f"COPY (SELECT {', '.join(expressions)} FROM {tail}) TO STDOUT")
         into = psql(target, f"COPY {table} ({', '.join(columns)}) FROM STDIN")
         lines.append(f"{out} | {into}")

@@ -31,9 +31,9 @@ class Stage:
         self.need(self.studies)
         self.pg = postgres.Postgres()
 
-    def need(self, studies):
-        """Stops where the disk has no room for so many studies more."""
-        needed, free = studies * BYTES_PER_STUDY, shutil.disk_usage(self.folder).free
+    def need(self, rows, size=BYTES_PER_STUDY):
+        """Stops where the disk has no room for so many rows more of that size."""
+        needed, free = rows * size, shutil.disk_usage(self.folder).free
         if needed > free * 0.8:
             raise SystemExit(f"{needed >> 30} GiB are needed in {self.folder}, {free >> 30} are free: ask for less, or"
                              " set TMPDIR")
@@ -64,10 +64,13 @@ class Stage:
     @functools.cached_property
     def tables(self):
         """A target with the tables, keys and indexes of the program, and no row."""
-        self.pg.create("tables")
-        self.site(self.pg.url(self.empty_archive), self.pg.url("tables"), "tables").once()
-        self.pg.sql("tables", "DELETE FROM sync_cursor; DELETE FROM sync_sweep; DELETE FROM rbac_source")
-        return "tables"
+        return self.make_tables("tables", self.empty_archive)
+
+    def make_tables(self, target, empty_archive, source_keys=""):
+        self.pg.create(target)
+        self.site(self.pg.url(empty_archive), self.pg.url(target), "tables", source_keys=source_keys).once()
+        self.pg.sql(target, "DELETE FROM sync_cursor; DELETE FROM sync_sweep; DELETE FROM rbac_source")
+        return target
 
     @functools.cached_property
     def ours(self):
@@ -97,11 +100,11 @@ class Stage:
         """A single run from the archive: seconds and MiB."""
         return self.site(self.pg.url(self.archive), self.pg.url(target)).once(mode)
 
-    def check(self, target, archive=None):
+    def check(self, target, archive=None, instances=False):
         """That a target in PostgreSQL holds what the archive holds."""
         def of(database):
             return lambda statement: check.printed(self.pg.dump(database, statement))
-        check.compare(levels.POSTGRES, of(archive or self.archive), of(target), target)
+        check.compare(levels.POSTGRES, of(archive or self.archive), of(target), target, instances)
 
     # Changes of the archive.
 
