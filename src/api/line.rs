@@ -48,6 +48,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
         poll_fn(|cx| if guest.is_watched() { self.ends().look(cx, guest) } else { Poll::Pending }).await
     }
 
+    /// Writes what is left of a refusal: hyper may have ended by then, for to it the message was written.
+    pub(super) async fn finish(&self) -> io::Result<()> {
+        poll_fn(|cx| {
+            let mut ends = self.ends();
+            if ends.refusal.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(ends.refuse(cx))?;
+            Pin::new(&mut ends.stream).poll_shutdown(cx)
+        })
+        .await
+    }
+
     fn ends(&self) -> MutexGuard<'_, Ends<S>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

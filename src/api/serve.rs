@@ -263,6 +263,9 @@ where
                 metrics.api_denied(kind.name());
             }
             tracing::debug!(listener, %error, "connection ended");
+            if let Err(error) = line.finish().await {
+                tracing::debug!(listener, %error, "the client did not take what was said last");
+            }
         },
         error = line.broken(&guest) => tracing::debug!(listener, %error, "the client is gone"),
     }

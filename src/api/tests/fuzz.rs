@@ -171,7 +171,11 @@ fn judge(mut answer: &[u8]) -> Result<usize, String> {
             header("content-length").map_or(Ok(0), str::parse::<usize>).map_err(|_| format!("no length: {head}"))?;
         // A reply to HEAD has the length of what it leaves out.
         let left_out = rest.is_empty() || rest.starts_with(b"HTTP/1.");
-        let body = if left_out { &[] } else { rest.get(..length).ok_or_else(|| format!("cut short: {head}"))? };
+        let body = if left_out {
+            &[]
+        } else {
+            rest.get(..length).ok_or_else(|| format!("cut short: {head}\n{}", rest.escape_ascii()))?
+        };
         verdict(status, header("content-type"), body).map_err(|wrong| format!("{wrong}: {head}"))?;
         answer = &rest[body.len()..];
         count += usize::from(status != 100);
