@@ -4,10 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{Stream, TryStreamExt as _};
 use sqlx::mysql::MySqlConnection;
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
+use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
 use super::copy::Parts;
@@ -119,26 +121,21 @@ impl Session {
         let text = AssertSqlSafe(sql.clone());
         match &mut self.connection {
             Connection::Postgres(connection) => {
-                let query = postgres::bind(sqlx::query(text), params);
-                let rows = answer(side, &self.endpoint, "reading failed", query.fetch_all(&mut **connection)).await?;
-                rows.iter().map(|row| decode(row)).collect::<Result<_, _>>().map_err(damaged)
+                let rows = postgres::bind(sqlx::query(text), params).fetch(&mut **connection);
+                let rows = decoded(rows, |row| decode(row));
+                answer(side, &self.endpoint, "reading failed", rows).await?.map_err(damaged)
             }
             Connection::Mysql(connection) => {
-                let mut decoded = Vec::new();
+                let mut all = Vec::new();
                 for statement in mysql::statements(sql, params) {
-                    let query = statement.query();
-                    let rows =
-                        answer(side, &self.endpoint, "reading failed", query.fetch_all(&mut *connection)).await?;
-                    for row in &rows {
-                        decoded.push(decode(row).map_err(damaged)?);
-                    }
+                    let rows = decoded(statement.query().fetch(&mut *connection), |row| decode(row));
+                    all.extend(answer(side, &self.endpoint, "reading failed", rows).await?.map_err(damaged)?);
                 }
-                Ok(decoded)
+                Ok(all)
             }
             Connection::Sqlite(connection) => {
-                let query = sqlite::bind(sqlx::query(text), params);
-                let rows = answer(side, &self.endpoint, "reading failed", query.fetch_all(connection)).await?;
-                rows.iter().map(|row| decode(row)).collect::<Result<_, _>>().map_err(damaged)
+                let rows = decoded(sqlite::bind(sqlx::query(text), params).fetch(connection), |row| decode(row));
+                answer(side, &self.endpoint, "reading failed", rows).await?.map_err(damaged)
             }
         }
     }
@@ -285,6 +282,25 @@ impl Session {
     pub async fn commit(&mut self) -> Result<(), Error> {
         self.command("COMMIT").await
     }
+}
+
+/// Decodes rows as they come, so that none is kept twice, and lets others work in between: many rows lie ready at once.
+/// All of them are taken from the session, also behind one that is damaged.
+async fn decoded<R, T>(
+    mut rows: impl Stream<Item = Result<R, sqlx::Error>> + Unpin,
+    decode: impl Fn(&R) -> Result<T, Damage>,
+) -> Result<Result<Vec<T>, Damage>, sqlx::Error> {
+    let mut all = Ok(Vec::new());
+    while let Some(row) = rows.try_next().await? {
+        if let Ok(so_far) = &mut all {
+            match decode(&row) {
+                Ok(value) => so_far.push(value),
+                Err(damage) => all = Err(damage),
+            }
+        }
+        consume_budget().await;
+    }
+    Ok(all)
 }
 
 /// Logs in and goes away again; answers whether a session of ours there waits for space on the disk. A file is
