@@ -31,7 +31,7 @@ said_by_reload() {
 
 test_reload_elsewhere() {
     # A file that names another socket is right, and one without a closing quote names none: the daemon is found anyway.
-    with_configuration "printf '[socket]\\npath = \"/run/rbac-sync/other.sock\"\\n' >>/etc/rbac-sync.toml"
+    with_configuration "sed -i '/^\\[socket\\]/a path = \"/run/rbac-sync/other.sock\"' /etc/rbac-sync.toml"
     in_bed systemctl reload rbac-sync
     contains "what waits" "$(said_by_reload)" "socket.path"
     in_bed systemctl restart rbac-sync
