@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::signal::Signals;
 use crate::supervisor::{self, Handle, ReloadTrigger, World};
 use crate::telemetry::message;
-use crate::{systemd, telemetry};
+use crate::{rendezvous, systemd, telemetry};
 
 /// What the command line says of a daemon.
 #[derive(Clone, Debug)]
@@ -77,6 +77,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Failur
         tracing::warn!("configuration: {warning}");
     }
     let listeners = bind(&loaded.config).await?;
+    let _link = rendezvous::Link::to(&loaded.config.socket.path);
 
     let http = loaded.config.http.as_ref().map(|http| http.listen.to_string());
     tracing::info!(message_id = message::LISTENING, socket = %loaded.config.socket.path.display(), http, "listening");

@@ -30,6 +30,7 @@
 //! | [`api`] | the control routes over the Unix socket and HTTP, and who may use which |
 //! | [`cli`] | the command line and the client of the control routes |
 //! | [`daemon`] | wiring of a daemon: start order, drain order |
+//! | `rendezvous` | the link by which clients find the service's socket whatever the file says |
 //! | [`signal`], [`systemd`], [`telemetry`] | the daemon's edges to the operating system |
 //! | [`demo`] | an embedded archive and a simulator that keeps changing it |
 //!
@@ -62,6 +63,7 @@ pub mod history;
 mod manual;
 pub mod metrics;
 pub mod model;
+mod rendezvous;
 pub mod schedule;
 pub mod signal;
 pub mod source;

@@ -30,6 +30,7 @@ use super::exit::{Exit, Failure};
 use super::tls;
 use crate::api::EVENT_STREAM;
 use crate::config::{DEFAULT_PATH, DEFAULT_SOCKET, Secret};
+use crate::rendezvous;
 
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 /// A little more than the daemon takes at most for a command.
@@ -292,7 +293,8 @@ fn interpret(status: u16, body: &[u8]) -> Result<Reply, Failure> {
     Err(Failure::new(exit, format!("{detail}{hint}")))
 }
 
-/// `--socket`, the environment, the configuration file, the packaged path; in that order.
+/// `--socket`, the environment, the configuration file, the packaged path; in that order. Where the file does not tell,
+/// or tells of a socket that is not there, the service's own link to its socket.
 fn socket_path(args: &ClientArgs) -> Result<PathBuf, Failure> {
     if let Some(path) = &args.socket {
         return Ok(path.clone());
@@ -301,7 +303,11 @@ fn socket_path(args: &ClientArgs) -> Result<PathBuf, Failure> {
         return Ok(path.into());
     }
     match &args.config {
-        None => Ok(configured_socket(DEFAULT_PATH.as_ref()).ok().flatten().unwrap_or_else(|| DEFAULT_SOCKET.into())),
+        None => {
+            let configured = configured_socket(DEFAULT_PATH.as_ref()).ok().flatten();
+            let path = configured.unwrap_or_else(|| DEFAULT_SOCKET.into());
+            Ok(if path.exists() { path } else { rendezvous::socket().unwrap_or(path) })
+        }
         Some(file) => {
             let configured = configured_socket(file)
                 .map_err(|error| Failure::new(Exit::Config, format!("{}: {error}", file.display())))?;
