@@ -166,6 +166,7 @@ pub(super) async fn set_schedule(call: &Call<'_>) -> Answer {
 }
 
 pub(super) async fn reset_schedule(call: &Call<'_>) -> Answer {
+    input::nothing(&call.body)?;
     let request = ScheduleRequest { plan: None, expected: condition::expected(&call.head.headers)? };
     Ok(schedule_reply(&ask(call, call.handle().set_schedule(request)).await?))
 }
@@ -184,6 +185,7 @@ pub(super) async fn set_log_level(call: &Call<'_>) -> Answer {
 }
 
 pub(super) async fn reset_log_level(call: &Call<'_>) -> Answer {
+    input::nothing(&call.body)?;
     Ok(json_reply(StatusCode::OK, &ask(call, call.handle().set_log_level(None)).await?))
 }
 

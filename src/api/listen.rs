@@ -49,7 +49,7 @@ impl Listener {
     pub async fn unix(config: &SocketConfig) -> io::Result<Self> {
         if let Some(listener) = ListenFd::from_env().take_unix_listener(0)? {
             let listener = adopt(listener, &config.path)?;
-            let door = Door::of(&fs::symlink_metadata(&config.path)?);
+            let door = Door::of(&config.path)?;
             return Ok(Self(Bound::Unix(listener, door, None)));
         }
         bind_unix(config).await.map(|(listener, door, file)| Self(Bound::Unix(listener, door, Some(file))))
@@ -98,7 +98,7 @@ async fn bind_unix(config: &SocketConfig) -> io::Result<(UnixListener, Door, Soc
     fs::set_permissions(&inside, fs::Permissions::from_mode(config.mode & 0o777))?;
     fs::rename(&inside, path)?;
     let file = SocketFile::of(path)?;
-    let door = Door::of(&fs::symlink_metadata(path)?);
+    let door = Door::of(path)?;
     Ok((listener, door, file))
 }
 
@@ -177,7 +177,7 @@ mod tests {
         let listener = adopt(std::os::unix::net::UnixListener::bind(&path).unwrap(), &path).unwrap();
         let (client, server) = tokio::join!(UnixStream::connect(&path), listener.accept());
         assert!(client.is_ok() && server.is_ok());
-        let door = Door::of(&fs::symlink_metadata(&path).unwrap());
+        let door = Door::of(&path).unwrap();
         drop(Listener(Bound::Unix(listener, door, None)));
         assert!(path.exists());
     }

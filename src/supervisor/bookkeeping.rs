@@ -72,10 +72,13 @@ impl<O: Outside> Supervisor<O> {
             });
         }
         let before = self.plan();
-        self.intent.loaded(remembered.control, &self.config.schedule.plan);
+        let outdated = self.intent.loaded(remembered.control, &self.config.schedule.plan);
         self.plan_may_differ(&before);
         self.history.merge(remembered.runs);
         self.changes.merge(remembered.changes, self.config.history_keep);
+        if outdated {
+            self.note_end("schedule-reset");
+        }
         self.residents.set(remembered.sources);
         self.residents.tell(&self.config);
         self.recall_successes();

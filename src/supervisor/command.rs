@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::events::{Follower, Log, NOWHERE};
@@ -15,8 +16,11 @@ use crate::engine::Mode;
 use crate::history::{Actor, RunRecord, Trigger, Via};
 use crate::schedule::{Pause, Plan};
 
-/// Requests that wait for the supervisor at the most; past it the front end answers "busy".
+/// Requests that wait for the supervisor at the most; whoever comes then waits for a place, in the order of coming.
 pub(crate) const QUEUE: usize = 64;
+/// A client waits so long for a place, then it is told "busy". The daemon's own orders, a signal or a saved file, wait
+/// as long as it takes: nobody would give them again.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A run that somebody wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -305,10 +309,44 @@ impl Handle {
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T, Denied>>) -> Command) -> Result<T, Denied> {
         let (reply, answer) = oneshot::channel();
         let order = Order { actor: self.actor.clone(), via: self.via, command: command(reply) };
-        self.commands.try_send(order).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Denied::Busy,
-            mpsc::error::TrySendError::Closed(_) => Denied::Stopping,
-        })?;
+        let sending = self.commands.send(order);
+        let sent = match self.via {
+            Via::File | Via::Signal => sending.await,
+            _ => timeout(PATIENCE, sending).await.map_err(|_| Denied::Busy)?,
+        };
+        sent.map_err(|_| Denied::Stopping)?;
         answer.await.unwrap_or(Err(Denied::Stopping))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::testing;
+
+    /// A handle whose orders nobody takes yet.
+    fn handle(room: usize) -> (Handle, mpsc::Receiver<Order>) {
+        let (commands, orders) = mpsc::channel(room);
+        let snapshot = watch::channel(Arc::new(testing::snapshot())).1;
+        (Handle::new(commands, snapshot, watch::channel(Log::new()).1), orders)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_all_places_are_taken_a_client_is_told_so_and_a_saved_file_waits() {
+        let (handle, mut orders) = handle(1);
+        let held = tokio::spawn({
+            let handle = handle.clone();
+            async move { handle.resume().await }
+        });
+        tokio::task::yield_now().await;
+        assert_eq!(handle.cancel().await, Err(Denied::Busy));
+        let file = handle.by(Actor::file(), Via::File);
+        let saved = tokio::spawn(async move { file.reload(ReloadTrigger::File).await });
+        tokio::time::sleep(PATIENCE * 10).await;
+        assert!(matches!(orders.recv().await.map(|order| order.command), Some(Command::Resume(_))));
+        let next = orders.recv().await.map(|order| order.command);
+        assert!(matches!(next, Some(Command::Reload(ReloadTrigger::File, _))));
+        drop(next);
+        assert!(saved.await.expect("no panic").is_err() && held.await.expect("no panic").is_err());
     }
 }

@@ -62,13 +62,14 @@ impl Intent {
     }
 
     /// Takes in what a target remembers, once it was opened. Only the first one counts: later this
-    /// daemon knows better, and another target is told what is in effect.
-    pub(super) fn loaded(&mut self, remembered: Control, file: &Plan) {
+    /// daemon knows better, and another target is told what is in effect. True if an override ends with that,
+    /// for the file has another plan by now.
+    pub(super) fn loaded(&mut self, remembered: Control, file: &Plan) -> bool {
         if self.loaded {
             if remembered != self.control {
                 self.version += 1;
             }
-            return;
+            return false;
         }
         self.loaded = true;
         let before = remembered.clone();
@@ -82,7 +83,7 @@ impl Intent {
         if self.control != before {
             self.version += 1;
         }
-        self.drop_outdated_override(file);
+        self.drop_outdated_override(file)
     }
 
     /// What is to be saved, with the version that [`Intent::saved`] confirms.

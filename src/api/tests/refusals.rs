@@ -26,6 +26,8 @@ async fn every_error_has_its_code_and_type() {
     is(&server.post("/sync/pause", "{\"for\":\"0s\"}").await, 422, "out-of-range");
     is(&server.send("PUT /sync/schedule", "", "{\"interval_sec\":0}").await, 422, "out-of-range");
     is(&server.send("PUT /sync/schedule", "", "").await, 400, "malformed");
+    is(&server.send("DELETE /sync/schedule", "", "{{{").await, 400, "malformed");
+    is(&server.send("DELETE /log/level", "", "{{{").await, 400, "malformed");
     let form = "Content-Type: application/x-www-form-urlencoded\r\n";
     is(&server.send("POST /sync/run", form, "{}").await, 415, "unsupported-media-type");
     assert_eq!(

@@ -45,3 +45,12 @@ async fn what_ends_by_itself_is_noted_as_the_work_of_the_daemon() {
         assert_eq!(serde_json::Value::Object(change.detail.clone()), serde_json::json!({"expired": true}));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_schedule_that_the_file_ended_while_the_daemon_was_down_is_noted() {
+    let fake = Fake::new();
+    let outdated = Override { plan: interval(SECOND * 30), file: interval(SECOND * 7) };
+    fake.change(|state| state.control = Control { pause: None, schedule: Some(outdated) });
+    let _supervisor = started(&fake, config());
+    fake.until(|state| state.noted.iter().any(|change| change.action == "schedule-reset")).await;
+}
