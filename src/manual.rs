@@ -113,6 +113,18 @@ fn every_message_that_the_manual_quotes_is_one_of_ours() {
     }
 }
 
+/// Somebody whom an alert has woken up looks for its name.
+#[test]
+fn every_alert_is_named_where_its_remedy_is_and_no_other() {
+    let rules = include_str!("../monitoring/rbac-sync.rules.yml");
+    let alerts: BTreeSet<_> = rules.lines().filter_map(|line| line.trim_start().strip_prefix("- alert: ")).collect();
+    let diagnostics = section(PROGRAM, ".Sh DIAGNOSTICS");
+    let words = diagnostics.iter().flat_map(|line| line.split(|letter: char| !letter.is_ascii_alphanumeric()));
+    let named: BTreeSet<_> = words.filter(|word| word.starts_with("RbacSync")).collect();
+    assert!(alerts.len() > 10, "{alerts:?}");
+    assert_eq!(named, alerts);
+}
+
 #[test]
 fn an_item_holds_the_lists_within_it_and_not_its_neighbours() {
     let lines =

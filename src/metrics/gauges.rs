@@ -1,4 +1,7 @@
 //! Gauges of one moment, from the snapshot. What is not known is absent, not 0.
+//!
+//! A standby does not know how its sources are: it asks none, and what it knew when it last served the target was
+//! true only then. Told on, an alert about it would never end.
 
 use chrono::{DateTime, Utc};
 use prometheus::core::Collector;
@@ -65,13 +68,16 @@ fn sources(snapshot: &Snapshot, now: DateTime<Utc>) -> Vec<MetricFamily> {
         family(name, help, &["source"], values)
     };
     let last_success = |source: &SourceStatus| source.last_success.map(unix);
-    let up = |source: &SourceStatus| source.reachability.reachable.map(flag);
+    let serves = !snapshot.status.standby;
+    let up = |source: &SourceStatus| source.reachability.reachable.filter(|_| serves).map(flag);
     let lag = |source: &SourceStatus| {
         let latest = latest_success(snapshot, source).and_then(|run| run.started);
         latest.or(source.last_success).map(|since| age(since, now))
     };
-    let brake = |source: &SourceStatus| latest_run(snapshot, source).map(|run| flag(run.is_held_by_the_brake()));
-    let sweep = |source: &SourceStatus| source.verified_since.map(|since| age(since, now));
+    let brake = |source: &SourceStatus| {
+        latest_run(snapshot, source).filter(|_| serves).map(|run| flag(run.is_held_by_the_brake()))
+    };
+    let sweep = |source: &SourceStatus| source.verified_since.filter(|_| serves).map(|since| age(since, now));
     [
         each(names::BRAKE_HIT, "Whether the brake on deletes stopped the latest run.", &brake),
         each(names::LAST_SUCCESS_TIMESTAMP_SECONDS, "When the latest successful run ended.", &last_success),

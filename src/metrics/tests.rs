@@ -130,6 +130,25 @@ fn what_is_not_known_is_absent() {
 }
 
 #[test]
+fn a_standby_does_not_tell_of_its_sources_what_was_true_when_it_served() {
+    let mut snapshot = snapshot();
+    let error = Some("run: the brake on deletes: 9 studies are gone from the source".to_owned());
+    let held = RunRecord { success: Some(false), error, ..record(1) };
+    snapshot.history = Arc::new(vec![Arc::new(held)]);
+    snapshot.status.sources[0].reachability.reachable = Some(false);
+    snapshot.status.sources[0].verified_since = Some(at(1));
+    let names = [names::BRAKE_HIT, names::SOURCE_UP, names::SWEEP_AGE_SECONDS];
+    let told = |snapshot: &Snapshot| {
+        let text = Metrics::new().render(snapshot);
+        names.map(|name| text.contains(&format!("\n{name}{{")))
+    };
+    assert_eq!(told(&snapshot), [true; 3]);
+    snapshot.status.standby = true;
+    assert_eq!(told(&snapshot), [false; 3]);
+    assert_eq!(sample(&Metrics::new().render(&snapshot), names::STANDBY), Some(1.0));
+}
+
+#[test]
 fn lag_counts_from_the_start_of_a_success_and_sweep_age_from_the_oldest_comparison() {
     let mut snapshot = snapshot();
     let delta = RunRecord { started: Some(at(40)), finished: Some(at(41)), ..record(2) };

@@ -15,6 +15,13 @@ test_upgrade() {
     same "owner of the configuration" "$(in_bed stat -c '%a %U %G' /etc/rbac-sync.toml)" "660 root rbac-sync"
     in_bed grep -q '^# interval = ' /etc/rbac-sync.toml.dpkg-dist
     in_bed rm /etc/rbac-sync.toml.dpkg-dist
+    # Also where he left it to the group that it was unpacked for.
+    in_bed chown root:root /etc/rbac-sync.toml
+    in_bed chmod 644 /etc/rbac-sync.toml
+    in_bed dpkg --install --force-confold /new.deb >/dev/null 2>&1
+    same "owner of the configuration" "$(in_bed stat -c '%a %U %G' /etc/rbac-sync.toml)" "644 root root"
+    in_bed chown root:rbac-sync /etc/rbac-sync.toml
+    in_bed chmod 640 /etc/rbac-sync.toml
     same "the unit" "$(in_bed systemctl is-enabled rbac-sync)" enabled
     until_status 'main: ok'
 }
