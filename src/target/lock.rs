@@ -301,7 +301,7 @@ pub(super) fn may_write_file(database: &Path) -> Result<(), Error> {
             access(path, Permission::WRITE_OK)
         } else {
             // With the dot, something else than a folder is told apart from one that is closed.
-            access(&folder_of(path).join("."), Permission::WRITE_OK | Permission::EXEC_OK)
+            access(folder_of(path).join("."), Permission::WRITE_OK | Permission::EXEC_OK)
         };
         found.map_err(|error| unusable(what, path, error.kind()))?;
     }
