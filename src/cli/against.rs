@@ -7,7 +7,7 @@
 use std::fmt::Write;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::args::{CheckArgs, ClientArgs};
 use super::client::Client;
@@ -15,6 +15,9 @@ use super::exit::Failure;
 use super::show;
 use crate::api::wire::ConfigReply;
 use crate::config::{self, Change, Effect, KeyState, Loaded, Origin};
+
+/// The tables that may be repeated. Their keys have the name of one in them, and no dot behind it.
+const REPEATED: [&str; 2] = ["source.", "http.client."];
 
 /// What a reload would do.
 #[derive(Debug, PartialEq, Serialize)]
@@ -82,7 +85,7 @@ fn compare(running: &ConfigReply, loaded: &Loaded) -> Comparison {
     comparison
 }
 
-/// The tables of `of` that `other` lacks, each once.
+/// The tables of `of` that `other` lacks, each once; the clients of a listener come and go with it.
 fn whole_tables(of: &[KeyState], other: &[KeyState], added: bool) -> Vec<Change> {
     let mut changes: Vec<Change> = Vec::new();
     for state in of {
@@ -90,26 +93,29 @@ fn whole_tables(of: &[KeyState], other: &[KeyState], added: bool) -> Vec<Change>
         if other.iter().any(|other| other.key == state.key) || changes.iter().any(|change| change.key == table) {
             continue;
         }
-        let whole = Value::Object(
-            of.iter()
-                .filter_map(|state| Some((state.key.strip_prefix(table)?.strip_prefix('.')?, &state.value)))
-                .map(|(name, value)| (name.to_owned(), value.clone()))
-                .collect(),
-        );
+        if table.starts_with("http.") && !other.iter().any(|other| self::table(&other.key) == "http") {
+            continue;
+        }
+        let mut whole = Map::new();
+        for state in of.iter().filter(|state| self::table(&state.key) == table) {
+            config::insert(&mut whole, &state.key[table.len() + 1..], state.value.clone());
+        }
+        let whole = Value::Object(whole);
         let (old, new) = if added { (Value::Null, whole) } else { (whole, Value::Null) };
-        let effect = if table.starts_with("source.") { Effect::Hot } else { Effect::Restart };
+        let effect = if repeated(table) { Effect::Hot } else { Effect::Restart };
         changes.push(Change { key: table.to_owned(), old, new, effect });
     }
     changes
 }
 
-/// `source.main` of `source.main.overlap`, `http` of `http.listen`.
+/// `source.main` of `source.main.overlap`, `http.client.ops` of `http.client.ops.role`, `http` of `http.tls.key`.
 fn table(key: &str) -> &str {
-    let end = match key.strip_prefix("source.") {
-        Some(rest) => rest.find('.').map(|dot| dot + "source.".len()),
-        None => key.find('.'),
-    };
+    let end = if repeated(key) { key.rfind('.') } else { key.find('.') };
     &key[..end.unwrap_or(key.len())]
+}
+
+fn repeated(key: &str) -> bool {
+    REPEATED.iter().any(|table| key.starts_with(table))
 }
 
 /// In words.
@@ -154,7 +160,10 @@ mod tests {
     }
 
     fn compared(text: &str, here: &[(&str, &str)], there: &[(&str, &str)]) -> Comparison {
-        let running = load(RUNNING, there);
+        foreseen(&load(RUNNING, there), &load(text, here))
+    }
+
+    fn foreseen(running: &Loaded, candidate: &Loaded) -> Comparison {
         let reply = ConfigReply {
             generation: 3,
             hash: running.file_hash.clone(),
@@ -166,7 +175,7 @@ mod tests {
             keys: config::key_states(&running.config, &running.origins, &[]),
             last_reload: None,
         };
-        compare(&reply, &load(text, here))
+        compare(&reply, candidate)
     }
 
     fn client_of(words: &str) -> ClientArgs {
@@ -213,6 +222,38 @@ mod tests {
             assert!(words.contains(line), "{words}");
         }
         assert!(!words.contains("hunter2") && !serde_json::to_string(&other).unwrap().contains("hunter2"));
+    }
+
+    #[test]
+    fn what_is_foreseen_of_whole_tables_is_what_a_reload_does() {
+        let client = |name: &str, role: &str| {
+            let hash = name.repeat(64);
+            format!("[[http.client]]\nname='{name}'\nrole='{role}'\ntoken_hash='sha256:{hash}'\n")
+        };
+        let http = format!("{RUNNING}[http]\nlisten='127.0.0.1:1'\n");
+        let [a, b] = ["a", "b"].map(|name| client(name, "viewer"));
+        let source = "[[source]]\nname='b'\nurl='sqlite:b'\ntime_zone='UTC'\n";
+        let texts = [
+            RUNNING.to_owned(),
+            http.clone(),
+            format!("{http}{a}"),
+            format!("{http}{}{b}", client("a", "operator")),
+            format!("{http}{b}{source}"),
+            format!("{http}{}", a.replace("name='a'", "name='c'")),
+        ];
+        let all = texts.map(|text| load(&text, &[]));
+        let sorted = |mut changes: Vec<Change>| {
+            changes.sort_by(|one, other| (&one.key, one.new.is_null()).cmp(&(&other.key, other.new.is_null())));
+            changes
+        };
+        for (old, new) in all.iter().flat_map(|old| all.iter().map(move |new| (old, new))) {
+            let done = sorted(config::diff(&old.config, &new.config));
+            assert_eq!(sorted(foreseen(old, new).changes), done);
+        }
+        let words = said(&foreseen(&all[1], &all[2]));
+        assert!(words.contains("changed: http.client.a: added\n") && !words.contains("restart"), "{words}");
+        let words = said(&foreseen(&all[2], &all[0]));
+        assert!(words.contains("restart: http: removed\n") && !words.contains("http.client"), "{words}");
     }
 
     #[test]

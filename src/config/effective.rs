@@ -271,7 +271,8 @@ fn append(root: &mut Map<String, Value>, path: &str, table: Value) {
     }
 }
 
-pub(super) fn insert(table: &mut Map<String, Value>, path: &str, value: Value) {
+/// Puts a value at a path such as `tls.key`, with the tables around it.
+pub(crate) fn insert(table: &mut Map<String, Value>, path: &str, value: Value) {
     match path.split_once('.') {
         None => {
             table.insert(path.to_owned(), value);

@@ -36,6 +36,7 @@ use crate::schedule::Plan;
 pub use access::{Digest, HttpClient, Proof, Role};
 pub use companions::Companions;
 pub use diff::{Change, diff, names};
+pub(crate) use effective::insert;
 pub use effective::{KeyState, describe, half_shown, key_states};
 pub use environment::Environment;
 pub use keys::{Effect, Given, KEYS, Key};

@@ -35,7 +35,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{Access as Permission, FlockOperation, access, flock};
 use uuid::Uuid;
 
 use super::schema;
@@ -48,6 +48,8 @@ use crate::database::{Access, Class, Error, Param, Session, Side};
 const KEY: i64 = 0x5242_4143;
 /// The name of MySQL's lock, which is known to the whole server and at most 64 characters long.
 const MYSQL_NAME: &str = "CONCAT('rbac-sync ', SHA1(database()))";
+/// The file that is locked for SQLite, in the words of an error.
+const LOCK: &str = "the lock beside the database file";
 /// How often the session that holds the lock shows that it lives...
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// ...and how long it may take to answer: a busy server does that, a dead one does not.
@@ -271,10 +273,8 @@ fn lock_file(endpoint: &Endpoint, before: Option<Held>) -> Result<Option<Held>, 
     if let Some(held @ Held::File(_)) = before {
         return Ok(Some(held));
     }
-    let mut path = endpoint.file().unwrap_or_default().into_os_string();
-    path.push(".lock");
-    let path = PathBuf::from(path);
-    let failed = |error: std::io::Error| Error::new(Side::Target, Class::Config, no_lock(&path, error.kind()));
+    let path = lock_path(&endpoint.file().unwrap_or_default());
+    let failed = |error: std::io::Error| unusable(LOCK, &path, error.kind());
     // Never the database itself: closing any handle of it would drop SQLite's own locks.
     let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -284,22 +284,54 @@ fn lock_file(endpoint: &Endpoint, before: Option<Held>) -> Result<Option<Held>, 
     }
 }
 
-/// Why there is no lock beside an SQLite file, and what to do about it.
-fn no_lock(path: &Path, kind: ErrorKind) -> String {
-    let folder = path.parent().unwrap_or(Path::new("/")).display();
-    match kind {
+fn lock_path(database: &Path) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(".lock");
+    path.into()
+}
+
+/// Whether this process may write an SQLite file and the lock beside it, or make those that are not there.
+/// Changes nothing.
+///
+/// # Errors
+/// It may not.
+pub(super) fn may_write_file(database: &Path) -> Result<(), Error> {
+    for (what, path) in [("the database file", database), (LOCK, &lock_path(database))] {
+        let found = if path.exists() {
+            access(path, Permission::WRITE_OK)
+        } else {
+            // With the dot, something else than a folder is told apart from one that is closed.
+            access(folder_of(path).join("."), Permission::WRITE_OK | Permission::EXEC_OK)
+        };
+        found.map_err(|error| unusable(what, path, error.kind()))?;
+    }
+    Ok(())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
+}
+
+/// Why an SQLite file or its lock cannot be used, and what to do about it.
+fn unusable(what: &str, path: &Path, kind: ErrorKind) -> Error {
+    let folder = folder_of(path).display();
+    let text = match kind {
         ErrorKind::NotFound => {
             format!("the folder of the database file, {folder}, does not exist: create it, or correct target.url")
+        }
+        ErrorKind::NotADirectory => {
+            format!("{folder}, where the database file would be, is not a folder: correct target.url")
         }
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
             let (user, path) = (rustix::process::geteuid().as_raw(), path.display());
             format!(
-                "user {user} may not write {path}, the lock beside the database file ({kind}): act as the user that \
-                 owns the database, or let this one write in {folder}"
+                "user {user} may not write {path}, {what} ({kind}): act as the user that owns the database, or let \
+                 this one write in {folder}"
             )
         }
-        _ => format!("the lock beside the database file, {}, cannot be used: {kind}", path.display()),
-    }
+        _ => format!("{what}, {}, cannot be used: {kind}", path.display()),
+    };
+    Error::new(Side::Target, Class::Config, text)
 }
 
 /// This process as others are told of it.
@@ -363,11 +395,34 @@ mod tests {
         let expected =
             format!("the folder of the database file, {gone}, does not exist: create it, or correct target.url");
         assert_eq!(error.to_string(), expected);
-        let text = no_lock(Path::new("/srv/rbac.db.lock"), ErrorKind::PermissionDenied);
+        let text = unusable(LOCK, Path::new("/srv/rbac.db.lock"), ErrorKind::PermissionDenied).to_string();
         assert!(
             text.contains("may not write /srv/rbac.db.lock") && text.ends_with("let this one write in /srv"),
             "{text}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_look_at_a_file_that_is_not_there_asks_for_a_folder_that_takes_it_and_makes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        target(&folder).inspect().await.unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "a look leaves nothing behind");
+        let refusal = |path: &Path| may_write_file(path).unwrap_err().to_string();
+        let missing = refusal(&at("none/rbac.db"));
+        assert!(missing.ends_with("/none, does not exist: create it, or correct target.url"), "{missing}");
+        std::fs::write(at("file"), "").unwrap();
+        let inside = refusal(&at("file/rbac.db"));
+        assert!(inside.contains("/file, where the database file would be, is not a folder"), "{inside}");
+        // Takes no files whoever asks, also root.
+        let closed = may_write_file(Path::new("/proc/rbac.db"));
+        if let Err(error) = &closed {
+            assert!(error.to_string().contains("may not write /proc/rbac.db, the database file ("), "{error}");
+        }
+        assert!(closed.is_err() || rustix::process::geteuid().is_root());
+        let lost = target(&folder);
+        drop(folder);
+        assert_eq!(lost.inspect().await.unwrap_err().class, Class::Config);
     }
 
     #[tokio::test]

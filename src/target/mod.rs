@@ -52,11 +52,15 @@ impl Target {
         }
     }
 
-    /// Logs in and looks, without creating tables.
+    /// Logs in and looks, without creating tables: whether a run could write here. Of MySQL only a write tells.
     ///
     /// # Errors
     /// As [`Target::claim`].
     pub async fn inspect(&self) -> Result<Inspection, Error> {
+        // A look at a file that is not there sees an empty database, whatever the place.
+        if let Some(file) = self.look.endpoint().file() {
+            lock::may_write_file(&file)?;
+        }
         let mut lease = self.look.lease().await?;
         let server = lease.server_version().await?;
         let findings = match schema::look(&mut lease).await? {
@@ -66,9 +70,14 @@ impl Target {
             }
             Installed::Partly => vec!["an installation that was interrupted: the first run completes it".to_owned()],
             Installed::Older(version) => {
+                schema::may_create(&mut lease).await?;
+                schema::may_write(&mut lease).await?;
                 vec![format!("tables of rbac-sync, version {version}: the next run upgrades them")]
             }
-            Installed::Current => vec!["tables of rbac-sync, current version".to_owned()],
+            Installed::Current => {
+                schema::may_write(&mut lease).await?;
+                vec!["tables of rbac-sync, current version".to_owned()]
+            }
         };
         lease.release();
         Ok(Inspection { server, findings, advice: Vec::new() })

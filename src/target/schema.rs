@@ -255,6 +255,31 @@ pub(super) async fn may_create(session: &mut Session) -> Result<(), Error> {
     Err(Error::new(Side::Target, Class::Permanent, text))
 }
 
+/// Whether this login may change the rows of the tables that are there.
+///
+/// # Errors
+/// It may not; or the database failed.
+pub(super) async fn may_write(session: &mut Session) -> Result<(), Error> {
+    // As in `may_create`, MySQL cannot say it; of SQLite the file says it.
+    if session.dialect() != Dialect::Postgres {
+        return Ok(());
+    }
+    let mut names = tables_of(VERSION);
+    names.push(INSTANCE_TABLE);
+    // Of a table that is not there the answer is null. Several privileges in one question would be "any of them".
+    let sql = "SELECT name FROM unnest($1::text[]) name WHERE NOT (has_table_privilege(to_regclass(name), 'SELECT') \
+               AND has_table_privilege(to_regclass(name), 'INSERT') \
+               AND has_table_privilege(to_regclass(name), 'UPDATE') \
+               AND has_table_privilege(to_regclass(name), 'DELETE'))";
+    let closed = session.fetch(&sql.into(), &[Param::Texts(names)], |cells| cells.name(0)).await?;
+    if closed.is_empty() {
+        return Ok(());
+    }
+    let names = closed.join(", ");
+    let text = format!("the login may not write its tables: GRANT SELECT, INSERT, UPDATE, DELETE ON {names} to it");
+    Err(Error::new(Side::Target, Class::Permanent, text))
+}
+
 /// Makes the tables if there are none, or what is missing after an interruption, and brings older ones up
 /// to date. Where DDL is not transactional every step can be repeated, and the version comes last.
 ///

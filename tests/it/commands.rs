@@ -8,7 +8,7 @@ use crate::control::started;
 use crate::harness::cluster::free_port;
 use crate::harness::http::Address;
 use crate::harness::mutate::Change;
-use crate::harness::site::program;
+use crate::harness::site::{Site, program};
 
 /// Exit code and what was said on both outputs.
 async fn run(folder: &Path, arguments: &[&str]) -> (i32, String) {
@@ -111,6 +111,30 @@ async fn once_says_what_keeps_it_from_the_target_and_what_to_do() {
         none.display()
     );
     assert!(said.contains(&expected), "{said}");
+}
+
+#[tokio::test]
+async fn check_does_not_take_a_place_where_no_database_can_be_for_a_target() {
+    let (mut site, daemon, _) = started(163, 5).await;
+    daemon.stop().await;
+    let folder = site.folder.path().to_owned();
+    let check = async |site: &Site| {
+        let config = site.config();
+        run(&folder, &["check", "--connect", "--config", config.to_str().unwrap()]).await
+    };
+    let none = folder.join("none");
+    site.target_in(&none);
+    let (code, said) = check(&site).await;
+    assert_eq!(code, 1, "{said}");
+    let expected = format!(
+        "target: the folder of the database file, {}, does not exist: create it, or correct target.url",
+        none.display()
+    );
+    assert!(said.contains(&expected) && !said.contains("no tables yet"), "{said}");
+    std::fs::create_dir(&none).unwrap();
+    let (code, said) = check(&site).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("no tables yet: the first run creates them"), "{said}");
 }
 
 #[tokio::test]

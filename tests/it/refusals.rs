@@ -1,6 +1,6 @@
 //! What cannot work is refused with a reason that names what is missing.
 
-use crate::harness::cluster::READER;
+use crate::harness::cluster::{READER, WRITER};
 use crate::harness::generate;
 use crate::harness::random;
 use crate::harness::shape::{Dialect, Shape};
@@ -58,6 +58,37 @@ async fn a_missing_grant_is_named() {
         site.sync(&[]).await;
         site.assert_in_step("after the grant").await;
     }
+}
+
+#[tokio::test]
+async fn a_login_that_may_only_read_the_target_is_told_before_a_run() {
+    let site = filled(78).await;
+    site.sync(&[]).await;
+    let mut target = site.target().await;
+    target.run("CREATE ROLE onlooker LOGIN PASSWORD 'onlooker-one'").await;
+    target.run("GRANT SELECT ON ALL TABLES IN SCHEMA public TO onlooker").await;
+    std::fs::write(site.folder.path().join("target.password"), "onlooker-one").unwrap();
+    let text = site.toml().replace(&format!("//{WRITER}@"), "//onlooker@");
+    std::fs::write(site.config(), text).unwrap();
+    let check = async || {
+        let mut command = program(site.folder.path());
+        let output = command.args(["check", "--connect", "--config"]).arg(site.config()).output().await.unwrap();
+        let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+        (output.status.code(), said)
+    };
+    let granted = "GRANT SELECT, INSERT, UPDATE, DELETE ON";
+    let (code, said) = check().await;
+    assert_eq!(code, Some(1), "{said}");
+    for word in ["target: the login may not write its tables", granted, "rbac_study"] {
+        assert!(said.contains(word), "nothing about {word}: {said}");
+    }
+    target.run(&format!("{granted} ALL TABLES IN SCHEMA public TO onlooker")).await;
+    target.run("REVOKE DELETE ON rbac_series FROM onlooker").await;
+    let (code, said) = check().await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains(&format!("{granted} rbac_series to it")), "{said}");
+    target.run("GRANT DELETE ON rbac_series TO onlooker").await;
+    assert_eq!(check().await.0, Some(0));
 }
 
 #[tokio::test]

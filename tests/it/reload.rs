@@ -229,6 +229,26 @@ async fn a_rotated_password_of_the_target_leaves_the_daemon_in_charge_of_it() {
 }
 
 #[tokio::test]
+async fn a_target_where_no_file_can_be_is_refused_and_the_one_before_stays() {
+    let (mut site, daemon) = started(113).await;
+    let good = site.toml();
+    let url = good.split('"').find(|part| part.contains(&format!("//{WRITER}@"))).unwrap();
+    let none = site.folder.path().join("none");
+    let password = format!("password_file = \"{}\"\n", site.folder.path().join("target.password").display());
+    let text = good.replace(url, &format!("sqlite://{}/rbac.db", none.display())).replace(&password, "");
+    rename_over(&site, &text);
+    let (code, _, words) = reload(&site).await;
+    assert_eq!(code, Some(78), "{words}");
+    let missing = format!("the folder of the database file, {}, does not exist", none.display());
+    assert!(words.contains(&missing) && words.contains("generation 1 stays in effect"), "{words}");
+    Change::NewStudy.apply(&mut site.archive).await;
+    daemon.run("{}").await;
+    site.assert_in_step("a run into the target before").await;
+    assert!(!none.exists());
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn one_record_says_what_a_reload_did_to_everybody_who_asks() {
     let (mut site, daemon) = started(108).await;
     site.settings.interval = "25m";
