@@ -38,7 +38,7 @@ impl<O: Outside> Supervisor<O> {
             self.configured_log_level(&new.log.level);
         }
         if self.intent.drop_outdated_override(&new.schedule.plan) {
-            self.note_end("schedule-reset");
+            tracing::info!("the file has another schedule: the one set through the API is over");
         }
         self.plan_may_differ(&plan);
         self.history.set_keep(new.history_keep);
