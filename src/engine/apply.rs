@@ -47,7 +47,7 @@ pub(super) struct StudyPage {
 
 impl StudyPage {
     /// The pks of the surviving patients, each once.
-    pub(super) fn patients(&self) -> Vec<i64> {
+    pub(super) fn survivors(&self) -> Vec<i64> {
         let survivors: HashSet<i64> = self.found.iter().map(|study| survivor(study.patient_pk, &self.links)).collect();
         survivors.into_iter().collect()
     }

@@ -13,8 +13,6 @@ use crate::source::Snapshot;
 
 /// Studies that are looked at in one go, with all their series.
 const STUDIES: usize = 1000;
-/// Patients that are looked at in one go.
-const PATIENTS: usize = 2000;
 /// Rows whose pks are worth collecting, so that there is a next page to read ahead.
 pub(super) const AHEAD: usize = 10_000;
 
@@ -44,27 +42,7 @@ impl<'a> Run<'a> {
     /// Looks at patients again, and first at those that they were merged into. The last transaction is left open.
     pub(super) async fn patients(&mut self, pks: &[i64]) -> Result<(), Error> {
         let pks: Vec<i64> = pks.iter().copied().filter(|pk| self.seen.patients.insert(*pk)).collect();
-        let mut pages = pks.chunks(PATIENTS).peekable();
-        let mut ahead = None;
-        while let Some(pks) = pages.next() {
-            self.check_cancelled()?;
-            let page = match ahead.take() {
-                Some(page) => page,
-                None => {
-                    self.keep_rows().await?;
-                    Box::pin(read_patients(&mut self.snapshot, pks)).await?
-                }
-            };
-            let ids = self.require_patients(page.survivors_elsewhere()).await?;
-            let (snapshot, mut apply) = self.split();
-            let keep = if pages.peek().is_some() { Keep::Commit } else { Keep::Open };
-            let write = Box::pin(apply.patients(page, ids, keep));
-            ahead = match pages.peek() {
-                Some(next) => Some(overlap(write, Box::pin(read_patients(snapshot, next))).await?),
-                None => return write.await,
-            };
-        }
-        Ok(())
+        self.pages::<PatientPage>(&pks).await
     }
 
     /// `id` by pk of patients that others refer to; those that are not live in the target are looked at now.
@@ -88,15 +66,16 @@ impl<'a> Run<'a> {
     pub(super) async fn studies(&mut self, pks: &[i64]) -> Result<(), Error> {
         let pks: Vec<i64> = pks.iter().copied().filter(|pk| self.seen.studies.insert(*pk)).collect();
         // On the heap: looks call looks, and all of them together are too much for the stack of a thread.
-        Box::pin(self.study_pages(&pks)).await?;
+        Box::pin(self.pages::<StudyPage>(&pks)).await?;
         for pks in pks.chunks(STUDIES) {
             Box::pin(self.follow_instances(pks)).await?;
         }
         Ok(())
     }
 
-    async fn study_pages(&mut self, pks: &[i64]) -> Result<(), Error> {
-        let mut pages = pks.chunks(STUDIES).peekable();
+    /// Page by page, each read while the one before it is written. The last transaction is left open.
+    async fn pages<P: Page>(&mut self, pks: &[i64]) -> Result<(), Error> {
+        let mut pages = pks.chunks(P::SIZE).peekable();
         let mut ahead = None;
         while let Some(pks) = pages.next() {
             self.check_cancelled()?;
@@ -104,15 +83,15 @@ impl<'a> Run<'a> {
                 Some(page) => page,
                 None => {
                     self.keep_rows().await?;
-                    Box::pin(read_studies(&mut self.snapshot, pks)).await?
+                    Box::pin(P::read(&mut self.snapshot, pks)).await?
                 }
             };
             let ids = self.require_patients(page.patients()).await?;
-            let (snapshot, mut apply) = self.split();
+            let (snapshot, apply) = self.split();
             let keep = if pages.peek().is_some() { Keep::Commit } else { Keep::Open };
-            let write = Box::pin(apply.studies(page, ids, keep));
+            let write = Box::pin(page.write(apply, ids, keep));
             ahead = match pages.peek() {
-                Some(next) => Some(overlap(write, Box::pin(read_studies(snapshot, next))).await?),
+                Some(next) => Some(overlap(write, Box::pin(P::read(snapshot, next))).await?),
                 None => return write.await,
             };
         }
@@ -151,23 +130,63 @@ pub(super) async fn overlap<T>(
     }
 }
 
-async fn read_patients(snapshot: &mut Snapshot<'_>, pks: &[i64]) -> Result<PatientPage, Error> {
-    let found = snapshot.patients(pks).await?;
-    let mut links: Links = found.iter().filter_map(|p| Some((p.row.source_pk, p.merge_fk?))).collect();
-    let next: Vec<i64> = links.values().copied().collect();
-    snapshot.follow_merges(next, &mut links).await?;
-    Ok(PatientPage { looked_at: pks.to_vec(), found, links })
+/// Rows of one view of the source that are read, and written, together.
+trait Page: Sized {
+    /// Rows that are looked at in one go.
+    const SIZE: usize;
+
+    /// Reads the rows with these pks, and what belongs to them.
+    async fn read(snapshot: &mut Snapshot<'_>, pks: &[i64]) -> Result<Self, Error>;
+
+    /// The pks of the patients that must be live in the target before it is written.
+    fn patients(&self) -> Vec<i64>;
+
+    /// Writes it; `ids` has the `id` by pk of those patients.
+    async fn write(self, apply: Apply<'_, '_>, ids: HashMap<i64, i64>, keep: Keep) -> Result<(), Error>;
 }
 
-async fn read_studies(snapshot: &mut Snapshot<'_>, pks: &[i64]) -> Result<StudyPage, Error> {
-    let (deleting, found): (Vec<_>, Vec<_>) =
-        snapshot.studies(pks).await?.into_iter().partition(|study| study.deleting);
-    let found_pks: Vec<i64> = found.iter().map(|study| study.row.source_pk).collect();
-    let series = snapshot.series_of(&found_pks).await?;
-    let patients: HashSet<i64> = found.iter().map(|study| study.patient_pk).collect();
-    let mut links = Links::new();
-    snapshot.follow_merges(patients, &mut links).await?;
-    Ok(StudyPage { looked_at: pks.to_vec(), deleting, found, series, links })
+impl Page for PatientPage {
+    const SIZE: usize = 2000;
+
+    async fn read(snapshot: &mut Snapshot<'_>, pks: &[i64]) -> Result<Self, Error> {
+        let found = snapshot.patients(pks).await?;
+        let mut links: Links = found.iter().filter_map(|p| Some((p.row.source_pk, p.merge_fk?))).collect();
+        let next: Vec<i64> = links.values().copied().collect();
+        snapshot.follow_merges(next, &mut links).await?;
+        Ok(Self { looked_at: pks.to_vec(), found, links })
+    }
+
+    fn patients(&self) -> Vec<i64> {
+        self.survivors_elsewhere()
+    }
+
+    async fn write(self, mut apply: Apply<'_, '_>, ids: HashMap<i64, i64>, keep: Keep) -> Result<(), Error> {
+        apply.patients(self, ids, keep).await
+    }
+}
+
+/// With all their series.
+impl Page for StudyPage {
+    const SIZE: usize = STUDIES;
+
+    async fn read(snapshot: &mut Snapshot<'_>, pks: &[i64]) -> Result<Self, Error> {
+        let (deleting, found): (Vec<_>, Vec<_>) =
+            snapshot.studies(pks).await?.into_iter().partition(|study| study.deleting);
+        let found_pks: Vec<i64> = found.iter().map(|study| study.row.source_pk).collect();
+        let series = snapshot.series_of(&found_pks).await?;
+        let patients: HashSet<i64> = found.iter().map(|study| study.patient_pk).collect();
+        let mut links = Links::new();
+        snapshot.follow_merges(patients, &mut links).await?;
+        Ok(Self { looked_at: pks.to_vec(), deleting, found, series, links })
+    }
+
+    fn patients(&self) -> Vec<i64> {
+        self.survivors()
+    }
+
+    async fn write(self, mut apply: Apply<'_, '_>, ids: HashMap<i64, i64>, keep: Keep) -> Result<(), Error> {
+        apply.studies(self, ids, keep).await
+    }
 }
 
 #[cfg(test)]
