@@ -114,8 +114,16 @@ impl<O: Outside> Supervisor<O> {
 
     /// Tells and keeps that something has ended by itself, as whoever asked for it wanted.
     pub(super) fn note_end(&mut self, action: &'static str) {
-        let (asker, deed) =
-            (Asker { actor: Actor::daemon(), via: Via::Daemon }, Deed::new(action, json!({ EXPIRED: true })));
+        self.note_own(Deed::new(action, json!({ EXPIRED: true })));
+    }
+
+    /// Tells and keeps that the schedule set through the API is over, for the file was edited while no daemon ran.
+    pub(super) fn note_outdated_schedule(&mut self) {
+        self.note_own(Deed::new("schedule-reset", json!({ "file_edited": true })));
+    }
+
+    fn note_own(&mut self, deed: Deed) {
+        let asker = Asker { actor: Actor::daemon(), via: Via::Daemon };
         line(&asker, &deed, "ok");
         self.note(&asker, deed);
     }

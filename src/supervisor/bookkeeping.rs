@@ -77,7 +77,7 @@ impl<O: Outside> Supervisor<O> {
         self.history.merge(remembered.runs);
         self.changes.merge(remembered.changes, self.config.history_keep);
         if outdated {
-            self.note_end("schedule-reset");
+            self.note_outdated_schedule();
         }
         self.residents.set(remembered.sources);
         self.residents.tell(&self.config);

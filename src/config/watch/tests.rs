@@ -174,16 +174,21 @@ async fn sees_a_folder_that_was_missing_and_one_that_is_replaced() {
     }
 }
 
+/// A watch that inotify tells nothing, and what keeps it from ending.
+fn deaf(path: &Path, pace: Pace) -> (mpsc::Sender<()>, Watch) {
+    let (keep, hints) = mpsc::channel(1);
+    let (deaf, _) = mpsc::channel(1);
+    let (mut sight, mut seen) = (Sight::new(path, deaf), Seen::new());
+    sight.look(&Companions::default(), false, &mut seen);
+    (keep, start(sight, seen, hints, pace))
+}
+
 #[tokio::test]
 async fn the_poll_alone_finds_a_change() {
     let folder = TempDir::new().unwrap();
     let path = plain(folder.path());
     // The hints have no sender that inotify could use: only the poll is left.
-    let (_keep, hints) = mpsc::channel(1);
-    let (deaf, _) = mpsc::channel(1);
-    let (mut sight, mut seen) = (Sight::new(&path, deaf), Seen::new());
-    sight.look(&Companions::default(), false, &mut seen);
-    let mut receiver = start(sight, seen, hints, Pace { poll: Duration::from_millis(50), ..PACE });
+    let (_keep, mut receiver) = deaf(&path, Pace { poll: Duration::from_millis(50), ..PACE });
     for content in ["first", "second"] {
         fs::write(&path, content).unwrap();
         changes(&mut receiver).await;
@@ -323,11 +328,7 @@ async fn what_a_reload_has_read_already_is_no_change() {
     let folder = TempDir::new().unwrap();
     let path = plain(folder.path());
     // Deaf until it is told of the reload, so that it sees the change no earlier.
-    let (_keep, hints) = mpsc::channel(1);
-    let (deaf, _) = mpsc::channel(1);
-    let (mut sight, mut seen) = (Sight::new(&path, deaf), Seen::new());
-    sight.look(&Companions::default(), false, &mut seen);
-    let mut receiver = start(sight, seen, hints, EVENTS_ONLY);
+    let (_keep, mut receiver) = deaf(&path, EVENTS_ONLY);
     rename_over(&path, "first");
     receiver.beside(&companions(&[(&path, "first")]));
     stays_silent(&mut receiver).await;

@@ -52,5 +52,8 @@ async fn a_schedule_that_the_file_ended_while_the_daemon_was_down_is_noted() {
     let outdated = Override { plan: interval(SECOND * 30), file: interval(SECOND * 7) };
     fake.change(|state| state.control = Control { pause: None, schedule: Some(outdated) });
     let _supervisor = started(&fake, config());
-    fake.until(|state| state.noted.iter().any(|change| change.action == "schedule-reset")).await;
+    fake.until(|state| !state.noted.is_empty()).await;
+    let noted = fake.see(|state| state.noted[0].clone());
+    assert_eq!((noted.actor.to_string().as_str(), noted.action.as_str()), ("daemon", "schedule-reset"));
+    assert_eq!(serde_json::Value::Object(noted.detail.clone()), serde_json::json!({"file_edited": true}));
 }
