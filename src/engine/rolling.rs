@@ -35,12 +35,13 @@ impl Run<'_> {
             return Ok(());
         }
         let begun = Instant::now();
-        let mut order = std::mem::take(&mut self.memory.turns);
-        if order.is_empty() {
-            order = Kind::active(self.settings.instances).to_vec();
+        if self.memory.turns.is_empty() {
+            self.memory.turns = Kind::active(self.settings.instances).to_vec();
         }
+        // They stay until the end: a pass that fails does not lose those behind it their turn.
+        let order = self.memory.turns.clone();
         let mut served = 0;
-        for kind in order.clone() {
+        for &kind in &order {
             let now = Instant::now();
             if served > 0 && now >= begun + budget {
                 break;
