@@ -27,13 +27,21 @@ pub trait Cells {
     ///
     /// # Errors
     /// The cell holds something else.
-    fn text(&self, column: usize) -> Result<Option<String>, Damage>;
+    fn str(&self, column: usize) -> Result<Option<&str>, Damage>;
 
     /// A wall-clock time without zone.
     ///
     /// # Errors
     /// The cell holds something else.
     fn time(&self, column: usize) -> Result<Option<NaiveDateTime>, Damage>;
+
+    /// A text, copied.
+    ///
+    /// # Errors
+    /// The cell holds something else.
+    fn text(&self, column: usize) -> Result<Option<String>, Damage> {
+        Ok(self.str(column)?.map(str::to_owned))
+    }
 
     /// A whole number that is never null.
     ///
@@ -65,8 +73,9 @@ impl Cells for PgRow {
         self.try_get(column).map_err(|_| Damage { column, expected: "a whole number" })
     }
 
-    fn text(&self, column: usize) -> Result<Option<String>, Damage> {
-        self.try_get(column).map_err(|_| Damage { column, expected: "text" })
+    fn str(&self, column: usize) -> Result<Option<&str>, Damage> {
+        // Unchecked: which of several types of texts it is makes no difference, and telling them apart takes time.
+        self.try_get_unchecked(column).map_err(|_| Damage { column, expected: "text" })
     }
 
     fn time(&self, column: usize) -> Result<Option<NaiveDateTime>, Damage> {
@@ -81,7 +90,7 @@ impl Cells for MySqlRow {
         self.try_get_unchecked(column).map_err(|_| Damage { column, expected: "a whole number" })
     }
 
-    fn text(&self, column: usize) -> Result<Option<String>, Damage> {
+    fn str(&self, column: usize) -> Result<Option<&str>, Damage> {
         self.try_get_unchecked(column).map_err(|_| Damage { column, expected: "text" })
     }
 
@@ -100,7 +109,7 @@ impl Cells for SqliteRow {
         self.try_get_unchecked(column).map_err(|_| Damage { column, expected: "a whole number" })
     }
 
-    fn text(&self, column: usize) -> Result<Option<String>, Damage> {
+    fn str(&self, column: usize) -> Result<Option<&str>, Damage> {
         self.try_get_unchecked(column).map_err(|_| Damage { column, expected: "text" })
     }
 

@@ -25,18 +25,17 @@ pub enum Shared {
 }
 
 /// Rows on their way, encoded part by part.
-pub(super) struct Parts<'a> {
-    rows: std::slice::Iter<'a, Vec<Value<'a>>>,
-    columns: i16,
-    /// The shared values, encoded.
+pub(super) struct Parts<I> {
+    rows: I,
+    /// The shared values, encoded, and how many they are.
     shared: Vec<u8>,
+    shares: usize,
     /// What begins the next part; none: the last part was given.
     next: Option<Vec<u8>>,
 }
 
-impl<'a> Parts<'a> {
-    pub(super) fn new(rows: &'a [Vec<Value<'a>>], shared: &[Shared]) -> Self {
-        let columns = rows.first().map_or(0, Vec::len) + shared.len();
+impl<I> Parts<I> {
+    pub(super) fn new(rows: I, shared: &[Shared]) -> Self {
         let mut encoded = Vec::new();
         for value in shared {
             match value {
@@ -44,16 +43,11 @@ impl<'a> Parts<'a> {
                 Shared::Instant(instant) => field(&micros(instant.naive_utc()).to_be_bytes(), &mut encoded),
             }
         }
-        Self {
-            rows: rows.iter(),
-            columns: i16::try_from(columns).expect("a table has few columns"),
-            shared: encoded,
-            next: Some(HEADER.to_vec()),
-        }
+        Self { rows, shared: encoded, shares: shared.len(), next: Some(HEADER.to_vec()) }
     }
 }
 
-impl Iterator for Parts<'_> {
+impl<'a, I: Iterator<Item = Vec<Value<'a>>>> Iterator for Parts<I> {
     type Item = Vec<u8>;
 
     fn next(&mut self) -> Option<Vec<u8>> {
@@ -64,7 +58,8 @@ impl Iterator for Parts<'_> {
                 part.extend(TRAILER);
                 return Some(part);
             };
-            part.extend(self.columns.to_be_bytes());
+            let columns = i16::try_from(row.len() + self.shares).expect("a table has few columns");
+            part.extend(columns.to_be_bytes());
             row.iter().for_each(|value| encode(*value, &mut part));
             part.extend(&self.shared);
         }
@@ -100,7 +95,7 @@ mod tests {
 
     #[test]
     fn no_rows_are_a_header_and_a_trailer() {
-        let parts: Vec<_> = Parts::new(&[], &[]).collect();
+        let parts: Vec<_> = Parts::new([].into_iter(), &[]).collect();
         assert_eq!(parts.len(), 1);
         assert_eq!(parts[0][..11], *b"PGCOPY\n\xff\r\n\0");
         assert_eq!(parts[0][11..], [0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
@@ -111,7 +106,7 @@ mod tests {
         let time = DateTime::from_timestamp(946_684_800, 1_000).expect("a time");
         let row =
             vec![Value::Int(Some(-2)), Value::Text(Some("é")), Value::Text(None), Value::Time(Some(time.naive_utc()))];
-        let part = Parts::new(&[row], &[Shared::Instant(time)]).collect::<Vec<_>>().concat();
+        let part = Parts::new([row].into_iter(), &[Shared::Instant(time)]).collect::<Vec<_>>().concat();
         let mut expected = vec![0, 5, 0, 0, 0, 8, 255, 255, 255, 255, 255, 255, 255, 254, 0, 0, 0, 2, 0xc3, 0xa9];
         expected.extend([255, 255, 255, 255]);
         for _ in 0..2 {
@@ -125,7 +120,7 @@ mod tests {
     fn many_rows_come_in_parts_of_bounded_size_and_none_is_lost() {
         let text = "x".repeat(1000);
         let rows = vec![vec![Value::Text(Some(&text))]; 1000];
-        let parts: Vec<_> = Parts::new(&rows, &[]).collect();
+        let parts: Vec<_> = Parts::new(rows.into_iter(), &[]).collect();
         assert!(parts.len() > 3 && parts.iter().all(|part| part.len() < PART + 2000));
         assert_eq!(parts.concat().len(), HEADER.len() + 1000 * (2 + 4 + 1000) + TRAILER.len());
     }

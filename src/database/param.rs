@@ -39,6 +39,11 @@ pub enum Param<'a> {
 }
 
 impl Param<'_> {
+    /// Whether it stands for many values.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self, Self::Ints(_) | Self::Texts(_) | Self::Column(..))
+    }
+
     /// One whole number.
     #[must_use]
     pub fn int(value: i64) -> Self {

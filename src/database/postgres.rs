@@ -26,10 +26,13 @@ pub(super) async fn connect(endpoint: &Endpoint, access: Access) -> Result<PgCon
     // One that writes and is stopped in the middle keeps others from taking over; one that reads may have to
     // wait long for the target.
     let (read_only, idle) = if access == Access::ReadWrite { ("off", "6min") } else { ("on", "15min") };
+    // Rows are asked for by key, a page of neighbours at a time: for those the server's guess that each costs a
+    // seek of a disk makes it read whole tables instead. What it compiles for such a page costs more than the page.
     // A host that vanishes must not keep its locks until the server's two hours are over.
     let settings = format!(
         "SET default_transaction_read_only = {read_only}; SET statement_timeout = '{}s'; SET lock_timeout = '30s'; \
          SET idle_in_transaction_session_timeout = '{idle}'; SET plan_cache_mode = {PLANS}; \
+         SET random_page_cost = 1.1; SET jit = off; \
          SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; \
          SET DateStyle = 'ISO, YMD'; SET TimeZone = 'UTC'",
         STATEMENT_TIMEOUT.as_secs()

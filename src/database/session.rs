@@ -48,7 +48,13 @@ pub struct Session {
     connection: Connection,
     side: Side,
     endpoint: Endpoint,
+    /// Whether PostgreSQL keeps plans in the transaction under way.
+    keeps_plans: bool,
 }
+
+/// The server checks the foreign keys of each row of a `COPY` by a statement of its own, whose plan must be kept for
+/// that. It holds until the transaction ends.
+const KEEP_PLANS: &str = "SET LOCAL plan_cache_mode = auto";
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,7 +77,7 @@ impl Session {
             })
         };
         match timeout(CONNECT_TIMEOUT, connecting).await {
-            Ok(Ok(connection)) => Ok(Self { connection, side, endpoint: endpoint.clone() }),
+            Ok(Ok(connection)) => Ok(Self { connection, side, endpoint: endpoint.clone(), keeps_plans: false }),
             Ok(Err(error)) => Err(explain(side, &what, &error)),
             Err(_) => Err(Error::new(side, Class::Transient, format!("{what}: no answer within {CONNECT_TIMEOUT:?}"))),
         }
@@ -114,8 +120,9 @@ impl Session {
         &mut self,
         sql: &Arc<str>,
         params: &[Param<'_>],
-        decode: impl Fn(&dyn Cells) -> Result<T, Damage>,
+        mut decode: impl FnMut(&dyn Cells) -> Result<T, Damage>,
     ) -> Result<Vec<T>, Error> {
+        self.plan_anew(params).await?;
         let side = self.side;
         let damaged = |damage: Damage| Error::new(side, Class::Permanent, format!("reading failed: {damage}"));
         let text = AssertSqlSafe(sql.clone());
@@ -145,6 +152,7 @@ impl Session {
     /// # Errors
     /// The statement failed or took too long.
     pub async fn execute(&mut self, sql: &Arc<str>, params: &[Param<'_>]) -> Result<u64, Error> {
+        self.plan_anew(params).await?;
         let side = self.side;
         let text = AssertSqlSafe(sql.clone());
         match &mut self.connection {
@@ -171,32 +179,41 @@ impl Session {
         }
     }
 
+    /// A statement with a list of keys or values is planned anew also behind a `COPY`.
+    async fn plan_anew(&mut self, params: &[Param<'_>]) -> Result<(), Error> {
+        if self.keeps_plans && params.iter().any(Param::is_list) {
+            self.keeps_plans = false;
+            self.command(&format!("SET LOCAL plan_cache_mode = {}", postgres::PLANS)).await?;
+        }
+        Ok(())
+    }
+
     /// Adds rows to the columns `columns` of `table` by `COPY`, which of the dialects only PostgreSQL has. Behind
     /// the values of each row stand those that all share.
     ///
     /// # Errors
     /// The statement failed or took too long, or there is no `COPY`.
-    pub async fn copy(
+    pub async fn copy<'a>(
         &mut self,
         table: &str,
         columns: &[&str],
-        rows: &[Vec<Value<'_>>],
+        rows: impl Iterator<Item = Vec<Value<'a>>>,
         shared: &[Shared],
     ) -> Result<(), Error> {
         let Connection::Postgres(connection) = &mut self.connection else {
             return Err(Error::new(self.side, Class::Permanent, "only PostgreSQL has COPY"));
         };
         let sql = format!("COPY {table} ({}) FROM STDIN (FORMAT BINARY)", columns.join(", "));
-        // The server checks the foreign keys of each row by a statement of its own, whose plan must be kept for that.
-        let plans = |mode: &str| format!("SET LOCAL plan_cache_mode = {mode}");
+        let keep = !std::mem::replace(&mut self.keeps_plans, true);
         let copying = async {
-            sqlx::raw_sql(AssertSqlSafe(plans("auto"))).execute(&mut **connection).await?;
+            if keep {
+                sqlx::raw_sql(KEEP_PLANS).execute(&mut **connection).await?;
+            }
             let mut copy = connection.copy_in_raw(&sql).await?;
             for part in Parts::new(rows, shared) {
                 copy.send(part).await?;
             }
-            copy.finish().await?;
-            sqlx::raw_sql(AssertSqlSafe(plans(postgres::PLANS))).execute(&mut **connection).await
+            copy.finish().await
         };
         answer(self.side, &self.endpoint, "writing failed", copying).await.map(drop)
     }
@@ -280,6 +297,7 @@ impl Session {
     /// # Errors
     /// As [`Session::command`]; whether the transaction was kept is then unknown.
     pub async fn commit(&mut self) -> Result<(), Error> {
+        self.keeps_plans = false;
         self.command("COMMIT").await
     }
 }
@@ -288,7 +306,7 @@ impl Session {
 /// All of them are taken from the session, also behind one that is damaged.
 async fn decoded<R, T>(
     mut rows: impl Stream<Item = Result<R, sqlx::Error>> + Unpin,
-    decode: impl Fn(&R) -> Result<T, Damage>,
+    mut decode: impl FnMut(&R) -> Result<T, Damage>,
 ) -> Result<Result<Vec<T>, Damage>, sqlx::Error> {
     let mut all = Ok(Vec::new());
     while let Some(row) = rows.try_next().await? {

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::institutions::Institutions;
 use super::memory::Memory;
-use super::plan::plan;
+use super::plan::{Comparison, plan};
 use super::{Error, Levels};
 use crate::model::{Links, Patient, REJECTED, Series, Study, joined, survivor};
 use crate::source::{Level, SourcePatient, SourceSeries, SourceStudy};
@@ -37,15 +37,34 @@ pub(super) struct StudyPage {
     pub(super) looked_at: Vec<i64>,
     /// Those that the archive is deleting.
     pub(super) deleting: Vec<SourceStudy>,
-    /// The others.
+    /// The others, with modalities and institutions of their series.
     pub(super) found: Vec<SourceStudy>,
-    /// The series of those found.
+    /// The series of those found, those of one study together.
     pub(super) series: Vec<SourceSeries>,
     /// The chains of merges that begin at their patients.
     pub(super) links: Links,
 }
 
 impl StudyPage {
+    /// Puts together what was read.
+    pub(super) fn new(
+        looked_at: Vec<i64>,
+        deleting: Vec<SourceStudy>,
+        mut found: Vec<SourceStudy>,
+        series: Vec<SourceSeries>,
+        links: Links,
+    ) -> Self {
+        let together = series.chunk_by(|one, next| one.study_pk == next.study_pk);
+        let series_of: HashMap<i64, &[SourceSeries]> = together.map(|own| (own[0].study_pk, own)).collect();
+        for study in &mut found {
+            let own = series_of.get(&study.row.source_pk).copied().unwrap_or_default();
+            let shown = || own.iter().filter(|series| series.row.rejection_state != Some(REJECTED));
+            study.row.modalities = joined(shown().filter_map(|series| series.row.modality.as_deref()));
+            study.row.institutions = joined(shown().filter_map(|series| series.row.institution.as_deref()));
+        }
+        Self { looked_at, deleting, found, series, links }
+    }
+
     /// The pks of the surviving patients, each once.
     pub(super) fn survivors(&self) -> Vec<i64> {
         let survivors: HashSet<i64> = self.found.iter().map(|study| survivor(study.patient_pk, &self.links)).collect();
@@ -63,8 +82,8 @@ pub(super) enum Keep {
 }
 
 /// The target's side of a run.
-pub(super) struct Apply<'r, 'a> {
-    pub(super) target: &'r mut TargetSession<'a>,
+pub(super) struct Apply<'r> {
+    pub(super) target: &'r mut TargetSession,
     pub(super) institutions: &'r mut Institutions,
     pub(super) memory: &'r mut Memory,
     /// The index of the look under way, in [`Memory::gone`].
@@ -74,7 +93,7 @@ pub(super) struct Apply<'r, 'a> {
     pub(super) progress: &'r watch::Sender<Levels>,
 }
 
-impl Apply<'_, '_> {
+impl Apply<'_> {
     /// Keeps what was written so far, if anything, and tells what it was.
     pub(super) async fn commit(&mut self) -> Result<(), Error> {
         self.target.commit().await?;
@@ -114,7 +133,7 @@ impl Apply<'_, '_> {
             .collect();
         // Those that others refer to come first.
         wanted.sort_by_key(|patient| patient.merged_into_fk.is_some());
-        let plan = plan(wanted, existing, |patient| patient.source_pk);
+        let plan = plan(wanted, existing);
         self.uncommitted.patient += plan.counts();
         let inserted: Vec<_> = plan.insert.iter().map(|patient| (ids[&patient.source_pk], patient)).collect();
         self.target.insert(&inserted).await?;
@@ -130,19 +149,16 @@ impl Apply<'_, '_> {
     pub(super) async fn studies(&mut self, page: StudyPage, ids: HashMap<i64, i64>, keep: Keep) -> Result<(), Error> {
         let StudyPage { looked_at, deleting, found, series, links } = page;
         self.studies_being_deleted(&deleting).await?;
-        let (found, patients) = self.with_patients(&looked_at, found, &links, &ids);
-        let mut series_of: HashMap<i64, Vec<SourceSeries>> = HashMap::new();
-        for series in series {
-            series_of.entry(series.study_pk).or_default().push(series);
-        }
-        series_of.retain(|study, _| patients.contains_key(study));
-        let wanted = wanted_studies(found, &patients, &series_of);
-        let series = series_of.values().flatten();
-        self.institutions.ensure(series, self.target, self.uncommitted).await?;
+        let wanted = self.with_patients(&looked_at, found, &links, &ids);
+        let pks: HashSet<i64> = wanted.iter().map(|study| study.source_pk).collect();
+        let theirs: Vec<&SourceSeries> = series.iter().filter(|series| pks.contains(&series.study_pk)).collect();
+        self.institutions.ensure(theirs.into_iter(), self.target, self.uncommitted).await?;
 
-        let existing = self.target.studies(wanted.iter().map(|study| study.study_uid.as_str()).collect()).await?;
-        let existing_ids: Vec<i64> = existing.iter().map(|study| study.id).collect();
-        let plan = plan(wanted, existing, |study| study.study_uid.clone());
+        let mut comparison = Comparison::new(&wanted);
+        let uids = wanted.iter().map(|study| study.study_uid.as_str()).collect();
+        self.target.show_studies(uids, |row| comparison.show(row)).await?;
+        let plan = comparison.end().plan(wanted);
+        let existing_ids: Vec<i64> = plan.update.iter().chain(&plan.unchanged).map(|(id, _)| *id).collect();
         self.uncommitted.study += plan.counts();
         let first = if plan.insert.is_empty() { 0 } else { self.target.allocate(plan.insert.len()).await? };
         let inserted: Vec<(i64, &Study)> = (first..).zip(&plan.insert).collect();
@@ -151,9 +167,10 @@ impl Apply<'_, '_> {
         self.target.upsert(&updated).await?;
 
         let all: Vec<(i64, &Study)> = [inserted, updated, by_id(&plan.unchanged)].concat();
-        let series = all.iter().flat_map(|&(id, study)| {
-            let own = series_of.remove(&study.source_pk).unwrap_or_default();
-            own.into_iter().map(move |series| Series { study_fk: id, ..series.row })
+        let ids: HashMap<i64, i64> = all.iter().map(|(id, study)| (study.source_pk, *id)).collect();
+        let series = series.into_iter().filter_map(|series| {
+            let study_fk = *ids.get(&series.study_pk)?;
+            Some(Series { study_fk, ..series.row })
         });
         let series = series.collect();
         let uids = all.iter().map(|(id, study)| (*id, study.study_uid.as_str())).collect();
@@ -161,24 +178,23 @@ impl Apply<'_, '_> {
         self.end(keep).await
     }
 
-    /// The studies that have a patient, and `id` of the surviving patient by the pk of the study.
+    /// The studies that have a patient, complete with its `id`, or that of its survivor.
     fn with_patients(
         &mut self,
         looked_at: &[i64],
         found: Vec<SourceStudy>,
         links: &Links,
         ids: &HashMap<i64, i64>,
-    ) -> (Vec<SourceStudy>, HashMap<i64, i64>) {
-        let patient_of = |study: &SourceStudy| {
-            let id = ids.get(&survivor(study.patient_pk, links))?;
-            Some((study.row.source_pk, *id))
-        };
-        let patients: HashMap<i64, i64> = found.iter().filter_map(patient_of).collect();
-        let (found, orphans): (Vec<_>, Vec<_>) =
-            found.into_iter().partition(|study| patients.contains_key(&study.row.source_pk));
-        let orphans: Vec<i64> = orphans.iter().map(|study| study.row.source_pk).collect();
+    ) -> Vec<Study> {
+        let (mut wanted, mut orphans) = (Vec::with_capacity(found.len()), Vec::new());
+        for study in found {
+            match ids.get(&survivor(study.patient_pk, links)) {
+                Some(&patient_fk) => wanted.push(Study { patient_fk, ..study.row }),
+                None => orphans.push(study.row.source_pk),
+            }
+        }
         self.memory.orphans.note(looked_at, &orphans);
-        (found, patients)
+        wanted
     }
 
     /// Writes all series of some studies; `study_ids` are those of the studies that were there before,
@@ -192,8 +208,11 @@ impl Apply<'_, '_> {
         for series in &mut wanted {
             series.institution_fk = self.institutions.id(series.institution.as_deref());
         }
-        let existing = if study_ids.is_empty() { Vec::new() } else { self.target.series_of(study_ids).await? };
-        let plan = plan(wanted, existing, |series| (series.study_fk, series.series_uid.clone()));
+        let mut comparison = Comparison::new(&wanted);
+        if !study_ids.is_empty() {
+            self.target.show_series(study_ids, |row| comparison.show(row)).await?;
+        }
+        let plan = comparison.end().plan(wanted);
         self.uncommitted.series += plan.counts();
         let first = if plan.insert.is_empty() { 0 } else { self.target.allocate(plan.insert.len()).await? };
         let inserted: Vec<(i64, &Series)> = (first..).zip(&plan.insert).collect();
@@ -244,23 +263,4 @@ impl Apply<'_, '_> {
 
 pub(super) fn by_id<T>(rows: &[(i64, T)]) -> Vec<(i64, &T)> {
     rows.iter().map(|(id, row)| (*id, row)).collect()
-}
-
-/// Completes studies with what depends on other rows.
-fn wanted_studies(
-    found: Vec<SourceStudy>,
-    patients: &HashMap<i64, i64>,
-    series_of: &HashMap<i64, Vec<SourceSeries>>,
-) -> Vec<Study> {
-    let complete = found.into_iter().map(|study| {
-        let own = series_of.get(&study.row.source_pk).map_or(&[][..], Vec::as_slice);
-        let shown = || own.iter().filter(|series| series.row.rejection_state != Some(REJECTED));
-        Study {
-            patient_fk: patients[&study.row.source_pk],
-            modalities: joined(shown().filter_map(|series| series.row.modality.as_deref())),
-            institutions: joined(shown().filter_map(|series| series.row.institution.as_deref())),
-            ..study.row
-        }
-    });
-    complete.collect()
 }

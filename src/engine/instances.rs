@@ -7,9 +7,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::apply::{Apply, by_id};
-use super::plan::{Plan, plan};
-use super::project::overlap;
-use super::sweep::{END, START, page_end};
+use super::plan::{Comparison, Plan};
+use super::sweep::{END, Growth, START, page_end};
 use super::{Error, Run};
 use crate::model::Instance;
 use crate::source::{Level, SeriesPlace, Snapshot, SourceInstance};
@@ -107,6 +106,7 @@ impl Run<'_> {
     /// Looks at the instances of every series, behind the place where it was interrupted.
     pub(super) async fn sweep_instances(&mut self, place: Option<Cursor>) -> Result<(), Error> {
         let mut after = place.and_then(|place| place.load_pk).unwrap_or(START);
+        let mut growth = Growth::NONE;
         while after < END {
             let keys = self.snapshot.keys_after(Level::Series, after, SERIES).await?;
             let pks: Vec<i64> = keys.iter().map(|key| key.pk).collect();
@@ -116,6 +116,9 @@ impl Run<'_> {
                 self.target.set_cursor(Level::Instance, Cursor { load_pk: Some(after), ..place }).await?;
             }
             self.commit().await?;
+            if place.is_some() {
+                self.grown(Level::Instance, &mut growth, pks.len()).await?;
+            }
             self.delete_if_many().await?;
         }
         Ok(())
@@ -224,13 +227,17 @@ impl Run<'_> {
                 Some(found) => found,
                 None => {
                     self.keep_rows().await?;
-                    read_whole(&mut self.snapshot, &owners).await?
+                    self.snapshot.instances_of(&pks_of(&owners)).await?
                 }
             };
-            let (snapshot, mut apply) = self.split();
+            let (reader, mut apply) = self.split();
             let write = Box::pin(apply.whole_series(&owners, found));
             match groups.peek() {
-                Some(next) => ahead = Some(overlap(write, Box::pin(read_whole(snapshot, next))).await?),
+                Some(next) => {
+                    let pks = pks_of(next);
+                    let read = reader.overlap(write, |view| Box::pin(async move { view.instances_of(&pks).await }));
+                    ahead = Some(read.await?);
+                }
                 None => write.await?,
             }
             self.commit().await?;
@@ -242,16 +249,18 @@ impl Run<'_> {
     /// Compares a series that has more instances than one page.
     async fn compare_in_pages(&mut self, owner: &Owner) -> Result<(), Error> {
         self.keep_rows().await?;
-        let (mut found, mut next) = read_page(&mut self.snapshot, owner, "").await?;
+        let pk = owner.place.pk;
+        let (mut found, mut next) = read_page(&mut self.snapshot, pk, "").await?;
         let mut matched = 0;
         loop {
-            let (snapshot, mut apply) = self.split();
+            let (reader, mut apply) = self.split();
             let write = Box::pin(apply.part_of_series(owner, found, &mut matched));
             let Some(after) = next else {
                 write.await?;
                 break;
             };
-            (found, next) = overlap(write, Box::pin(read_page(snapshot, owner, &after))).await?;
+            let read = reader.overlap(write, move |view| Box::pin(async move { read_page(view, pk, &after).await }));
+            (found, next) = read.await?;
             self.commit().await?;
         }
         self.commit().await?;
@@ -279,15 +288,19 @@ impl Run<'_> {
     }
 }
 
-impl Apply<'_, '_> {
+impl Apply<'_> {
     /// Writes all instances of some series, and finds those that are gone.
     async fn whole_series(&mut self, owners: &[Owner], found: Vec<SourceInstance>) -> Result<(), Error> {
         let by_pk: HashMap<i64, &Owner> = owners.iter().map(|owner| (owner.place.pk, owner)).collect();
         let by_id: HashMap<i64, &Owner> = owners.iter().map(|owner| (owner.id, owner)).collect();
-        let wanted = found.into_iter().filter_map(|row| Some(by_pk.get(&row.series_pk)?.wanted(row))).collect();
+        let wanted = found.into_iter().filter_map(|row| Some(by_pk.get(&row.series_pk)?.wanted(row)));
+        let wanted: Vec<Instance> = wanted.collect();
         let known: Vec<i64> = owners.iter().filter(|owner| owner.here.all > 0).map(|owner| owner.id).collect();
-        let existing = if known.is_empty() { Vec::new() } else { self.target.instances_of(&known).await? };
-        let plan = plan(wanted, existing, |row| (row.series_fk, row.instance_uid.clone()));
+        let mut comparison = Comparison::new(&wanted);
+        if !known.is_empty() {
+            self.target.show_instances(&known, |row| comparison.show(row)).await?;
+        }
+        let plan = comparison.end().plan(wanted);
         self.write_instances(&plan).await?;
         let gone = plan.absent.into_iter().filter_map(|row| {
             let owner = by_id.get(&row.row.series_fk).filter(|owner| !owner.place.purged)?;
@@ -305,12 +318,14 @@ impl Apply<'_, '_> {
         matched: &mut u64,
     ) -> Result<(), Error> {
         let wanted: Vec<Instance> = found.into_iter().map(|row| owner.wanted(row)).collect();
-        let uids = wanted.iter().map(|row| row.instance_uid.as_str()).collect();
-        let existing =
-            if owner.here.all == 0 { Vec::new() } else { self.target.instances_named(owner.id, uids).await? };
-        *matched += existing.iter().filter(|row| !row.deleted).count() as u64;
-        let plan = plan(wanted, existing, |row| row.instance_uid.clone());
-        self.write_instances(&plan).await?;
+        let mut comparison = Comparison::new(&wanted);
+        if owner.here.all > 0 {
+            let uids = wanted.iter().map(|row| row.instance_uid.as_str()).collect();
+            self.target.show_named(owner.id, uids, |row| comparison.show(row)).await?;
+        }
+        let differences = comparison.end();
+        *matched += differences.live;
+        self.write_instances(&differences.plan(wanted)).await?;
         self.commit().await
     }
 
@@ -323,18 +338,17 @@ impl Apply<'_, '_> {
     }
 }
 
-async fn read_whole(snapshot: &mut Snapshot<'_>, owners: &[Owner]) -> Result<Vec<SourceInstance>, Error> {
-    let pks: Vec<i64> = owners.iter().map(|owner| owner.place.pk).collect();
-    snapshot.instances_of(&pks).await
+fn pks_of(owners: &[Owner]) -> Vec<i64> {
+    owners.iter().map(|owner| owner.place.pk).collect()
 }
 
 /// A page of the instances of a series, and where the next one begins, if there is one.
 async fn read_page(
-    snapshot: &mut Snapshot<'_>,
-    owner: &Owner,
+    snapshot: &mut Snapshot,
+    pk: i64,
     after: &str,
 ) -> Result<(Vec<SourceInstance>, Option<String>), Error> {
-    let found = snapshot.instances_after(owner.place.pk, after, PAGE as usize).await?;
+    let found = snapshot.instances_after(pk, after, PAGE as usize).await?;
     let last = found.last().filter(|_| found.len() as u64 == PAGE).map(|last| last.row.instance_uid.clone());
     Ok((found, last))
 }

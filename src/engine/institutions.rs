@@ -32,7 +32,7 @@ pub(super) struct Institutions {
 
 impl Institutions {
     /// Reads those of the target.
-    pub(super) async fn load(target: &mut TargetSession<'_>) -> Result<Self, Error> {
+    pub(super) async fn load(target: &mut TargetSession) -> Result<Self, Error> {
         let rows = target.institutions().await?;
         let known = rows.into_iter().map(|existing| (existing.row.name, (existing.id, existing.row.code))).collect();
         Ok(Self { known, seen: HashMap::new() })
@@ -47,7 +47,7 @@ impl Institutions {
     pub(super) async fn ensure(
         &mut self,
         series: impl Iterator<Item = &SourceSeries>,
-        target: &mut TargetSession<'_>,
+        target: &mut TargetSession,
         levels: &mut Levels,
     ) -> Result<(), Error> {
         let mut names: Vec<&str> = Vec::new();
@@ -77,7 +77,7 @@ impl Institutions {
     pub(super) async fn settle(
         &mut self,
         codes: &Codes,
-        target: &mut TargetSession<'_>,
+        target: &mut TargetSession,
         levels: &mut Levels,
     ) -> Result<(), Error> {
         let stale = codes.iter().filter_map(|(name, code)| {
@@ -92,7 +92,7 @@ impl Institutions {
     async fn write(
         &mut self,
         wanted: Vec<Institution>,
-        target: &mut TargetSession<'_>,
+        target: &mut TargetSession,
         levels: &mut Levels,
     ) -> Result<(), Error> {
         let (known, new): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|row| self.known.contains_key(&row.name));

@@ -33,6 +33,7 @@ mod memory;
 mod orphans;
 mod plan;
 mod project;
+mod reader;
 mod report;
 mod rolling;
 mod scan;
@@ -56,6 +57,7 @@ use gone::Gone;
 use institutions::Institutions;
 use memory::OWN;
 use project::Seen;
+use reader::Reader;
 
 /// A cancelled run ends at the next batch; one that is stuck in a statement is dropped after this time,
 /// which takes its transaction back.
@@ -165,7 +167,7 @@ async fn attempt(
     let institutions = Institutions::load(&mut session).await?;
     let mut run = Run {
         settings,
-        snapshot,
+        snapshot: Reader::new(snapshot),
         target: session,
         progress,
         cancel,
@@ -183,7 +185,7 @@ async fn attempt(
     }
     done?;
     *verified_since = run.verified_since();
-    run.snapshot.close().await?;
+    run.snapshot.into_inner().close().await?;
     run.target.close();
     Ok(())
 }
@@ -212,8 +214,8 @@ impl Kind {
 /// A run under way.
 struct Run<'a> {
     settings: &'a Settings,
-    snapshot: Snapshot<'a>,
-    target: TargetSession<'a>,
+    snapshot: Reader<Snapshot>,
+    target: TargetSession,
     progress: &'a watch::Sender<Levels>,
     cancel: &'a CancellationToken,
     /// Counts of the transaction under way.
@@ -251,6 +253,7 @@ impl Run<'_> {
     async fn commit(&mut self) -> Result<(), Error> {
         self.split().1.commit().await?;
         self.check_cancelled()?;
+        self.seen.limit();
         if self.snapshot.begun().elapsed() > SNAPSHOT_AGE {
             self.renew().await?;
         }

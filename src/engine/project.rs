@@ -1,18 +1,21 @@
 //! Looking at patients and studies again: the one path from the source's rows to the target's.
 //!
-//! A page of rows is read from the source while the page before it is written to the target ([`apply`](super::apply)):
-//! the two never wait for each other inside a transaction. The futures of both are boxed, for they are large and lie
+//! A page of rows is read from the source ([`reader`](super::reader)) while the page before it is written to the target
+//! ([`apply`](super::apply)): the two never wait for each other inside a transaction. The futures of both are boxed, for they are large and lie
 //! deep: a thread has little stack.
 
 use std::collections::{HashMap, HashSet};
 
 use super::apply::{Apply, Keep, PatientPage, StudyPage};
+use super::reader::Reader;
 use super::{Class, Error, Run, Side};
 use crate::model::Links;
 use crate::source::Snapshot;
 
 /// Studies that are looked at in one go, with all their series.
 const STUDIES: usize = 1000;
+/// So many rows of a level are remembered as looked at, between two batches.
+const SEEN: usize = 50_000;
 /// Rows whose pks are worth collecting, so that there is a next page to read ahead.
 pub(super) const AHEAD: usize = 10_000;
 
@@ -25,9 +28,20 @@ pub(super) struct Seen {
     pub(super) series: HashSet<i64>,
 }
 
-impl<'a> Run<'a> {
+impl Seen {
+    /// Forgets what would take much memory; at worst rows are looked at twice.
+    pub(super) fn limit(&mut self) {
+        for set in [&mut self.patients, &mut self.studies, &mut self.series] {
+            if set.len() > SEEN {
+                *set = HashSet::new();
+            }
+        }
+    }
+}
+
+impl Run<'_> {
     /// The two sides of a run, for use at the same time.
-    pub(super) fn split(&mut self) -> (&mut Snapshot<'a>, Apply<'_, 'a>) {
+    pub(super) fn split(&mut self) -> (&mut Reader<Snapshot>, Apply<'_>) {
         let apply = Apply {
             target: &mut self.target,
             institutions: &mut self.institutions,
@@ -87,11 +101,15 @@ impl<'a> Run<'a> {
                 }
             };
             let ids = self.require_patients(page.patients()).await?;
-            let (snapshot, apply) = self.split();
-            let keep = if pages.peek().is_some() { Keep::Commit } else { Keep::Open };
+            let next = pages.peek().map(|pks| pks.to_vec());
+            let keep = if next.is_some() { Keep::Commit } else { Keep::Open };
+            let (reader, apply) = self.split();
             let write = Box::pin(page.write(apply, ids, keep));
-            ahead = match pages.peek() {
-                Some(next) => Some(overlap(write, Box::pin(P::read(snapshot, next))).await?),
+            ahead = match next {
+                Some(pks) => {
+                    let read = reader.overlap(write, |view| Box::pin(async move { P::read(view, &pks).await }));
+                    Some(read.await?)
+                }
                 None => return write.await,
             };
         }
@@ -112,43 +130,25 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Writes a page while the next one is read. What the source fails with comes after the page is written; what the
-/// target fails with does not wait for the source.
-pub(super) async fn overlap<T>(
-    mut write: impl Future<Output = Result<(), Error>> + Unpin,
-    mut read: impl Future<Output = Result<T, Error>> + Unpin,
-) -> Result<T, Error> {
-    tokio::select! {
-        written = &mut write => {
-            written?;
-            read.await
-        }
-        page = &mut read => {
-            write.await?;
-            page
-        }
-    }
-}
-
 /// Rows of one view of the source that are read, and written, together.
-trait Page: Sized {
+trait Page: Sized + Send + 'static {
     /// Rows that are looked at in one go.
     const SIZE: usize;
 
     /// Reads the rows with these pks, and what belongs to them.
-    async fn read(snapshot: &mut Snapshot<'_>, pks: &[i64]) -> Result<Self, Error>;
+    fn read(snapshot: &mut Snapshot, pks: &[i64]) -> impl Future<Output = Result<Self, Error>> + Send;
 
     /// The pks of the patients that must be live in the target before it is written.
     fn patients(&self) -> Vec<i64>;
 
     /// Writes it; `ids` has the `id` by pk of those patients.
-    async fn write(self, apply: Apply<'_, '_>, ids: HashMap<i64, i64>, keep: Keep) -> Result<(), Error>;
+    async fn write(self, apply: Apply<'_>, ids: HashMap<i64, i64>, keep: Keep) -> Result<(), Error>;
 }
 
 impl Page for PatientPage {
     const SIZE: usize = 2000;
 
-    async fn read(snapshot: &mut Snapshot<'_>, pks: &[i64]) -> Result<Self, Error> {
+    async fn read(snapshot: &mut Snapshot, pks: &[i64]) -> Result<Self, Error> {
         let found = snapshot.patients(pks).await?;
         let mut links: Links = found.iter().filter_map(|p| Some((p.row.source_pk, p.merge_fk?))).collect();
         let next: Vec<i64> = links.values().copied().collect();
@@ -160,7 +160,7 @@ impl Page for PatientPage {
         self.survivors_elsewhere()
     }
 
-    async fn write(self, mut apply: Apply<'_, '_>, ids: HashMap<i64, i64>, keep: Keep) -> Result<(), Error> {
+    async fn write(self, mut apply: Apply<'_>, ids: HashMap<i64, i64>, keep: Keep) -> Result<(), Error> {
         apply.patients(self, ids, keep).await
     }
 }
@@ -169,7 +169,7 @@ impl Page for PatientPage {
 impl Page for StudyPage {
     const SIZE: usize = STUDIES;
 
-    async fn read(snapshot: &mut Snapshot<'_>, pks: &[i64]) -> Result<Self, Error> {
+    async fn read(snapshot: &mut Snapshot, pks: &[i64]) -> Result<Self, Error> {
         let (deleting, found): (Vec<_>, Vec<_>) =
             snapshot.studies(pks).await?.into_iter().partition(|study| study.deleting);
         let found_pks: Vec<i64> = found.iter().map(|study| study.row.source_pk).collect();
@@ -177,44 +177,14 @@ impl Page for StudyPage {
         let patients: HashSet<i64> = found.iter().map(|study| study.patient_pk).collect();
         let mut links = Links::new();
         snapshot.follow_merges(patients, &mut links).await?;
-        Ok(Self { looked_at: pks.to_vec(), deleting, found, series, links })
+        Ok(Self::new(pks.to_vec(), deleting, found, series, links))
     }
 
     fn patients(&self) -> Vec<i64> {
         self.survivors()
     }
 
-    async fn write(self, mut apply: Apply<'_, '_>, ids: HashMap<i64, i64>, keep: Keep) -> Result<(), Error> {
+    async fn write(self, mut apply: Apply<'_>, ids: HashMap<i64, i64>, keep: Keep) -> Result<(), Error> {
         apply.studies(self, ids, keep).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-    use std::future::{pending, ready};
-
-    use super::*;
-
-    fn failure(side: Side) -> Error {
-        Error::new(side, Class::Transient, "down")
-    }
-
-    #[tokio::test]
-    async fn a_page_is_written_whole_though_the_source_fails_meanwhile() {
-        let written = Cell::new(false);
-        let write = Box::pin(async {
-            tokio::task::yield_now().await;
-            written.set(true);
-            Ok(())
-        });
-        let error = overlap(write, ready(Err::<(), _>(failure(Side::Source)))).await.unwrap_err();
-        assert_eq!((error.side, written.get()), (Side::Source, true));
-    }
-
-    #[tokio::test]
-    async fn a_target_that_fails_is_told_though_the_source_does_not_answer() {
-        let error = overlap(ready(Err(failure(Side::Target))), pending::<Result<(), Error>>()).await.unwrap_err();
-        assert_eq!(error.side, Side::Target);
     }
 }

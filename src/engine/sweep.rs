@@ -1,6 +1,6 @@
 //! Looking at everything, by pk: the first load, and the full run.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::Utc;
@@ -9,7 +9,7 @@ use super::cursor::begin;
 use super::project::AHEAD;
 use super::{Error, Mode, Run};
 use crate::source::{Key, LEVELS, Level};
-use crate::target::{Candidate, Cursor};
+use crate::target::{Candidate, Cursor, Sample};
 
 /// Rows of the target that are compared with the keys of the source in one go.
 const TARGET_PAGE: usize = 10_000;
@@ -23,6 +23,29 @@ pub(super) const END: i64 = i64::MAX;
 /// Up to where a page of at most `size` keys reaches: one that is not full is the last.
 pub(super) fn page_end(pks: &[i64], size: usize) -> i64 {
     pks.last().copied().filter(|_| pks.len() == size).unwrap_or(END)
+}
+
+/// How far a level has grown in a load since its statistics were taken.
+#[derive(Debug)]
+pub(super) struct Growth {
+    keys: usize,
+    due: usize,
+}
+
+impl Growth {
+    /// Nothing was loaded.
+    pub(super) const NONE: Self = Self { keys: 0, due: 1 };
+
+    /// Whether the statistics are to be taken again with so many keys more: after the first ones, and then each time
+    /// there are four times as many.
+    fn is_due(&mut self, more: usize) -> bool {
+        self.keys += more;
+        let due = self.keys >= self.due;
+        if due {
+            self.due = self.keys * 4;
+        }
+        due
+    }
 }
 
 impl Run<'_> {
@@ -65,7 +88,16 @@ impl Run<'_> {
         if places[..levels.len()].iter().all(|place| place.load_pk == Some(START)) {
             self.all_verified(begun).await?;
         }
-        self.commit().await
+        self.commit().await?;
+        for &level in levels.iter().filter(|level| **level != Level::Series) {
+            self.target.take_statistics(level, Sample::Usual).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the statistics of a level that has grown much in a load.
+    pub(super) async fn grown(&mut self, level: Level, growth: &mut Growth, keys: usize) -> Result<(), Error> {
+        if growth.is_due(keys) { self.target.take_statistics(level, Sample::Quick).await } else { Ok(()) }
     }
 
     /// A run over everything that leaves the cursors alone.
@@ -99,6 +131,7 @@ impl Run<'_> {
     /// Looks at every patient, or every study, behind the place where it was interrupted.
     async fn sweep(&mut self, level: Level, place: Option<Cursor>) -> Result<(), Error> {
         let mut after = place.and_then(|place| place.load_pk).unwrap_or(START);
+        let mut growth = Growth::NONE;
         while after < END {
             let keys = self.snapshot.keys_after(level, after, AHEAD).await?;
             let pks: Vec<i64> = keys.iter().map(|key| key.pk).collect();
@@ -112,6 +145,9 @@ impl Run<'_> {
                 self.target.set_cursor(level, Cursor { load_pk: Some(upto), ..place }).await?;
             }
             self.commit().await?;
+            if place.is_some() {
+                self.grown(level, &mut growth, pks.len()).await?;
+            }
             self.delete_if_many().await?;
             after = upto;
         }
@@ -126,11 +162,10 @@ impl Run<'_> {
         upto: i64,
         keys: Vec<Key>,
     ) -> Result<(), Error> {
-        let keys: HashSet<Key> = keys.into_iter().collect();
+        let uids: HashMap<i64, &str> = keys.iter().map(|key| (key.pk, key.uid.as_str())).collect();
         loop {
-            let page = self.target.live_between(level, after, upto, TARGET_PAGE).await?;
-            let last = page.last().map(|candidate| candidate.source_pk).filter(|_| page.len() == TARGET_PAGE);
-            let missing: Vec<Candidate> = page.into_iter().filter(|row| !keys.contains(&key_of(row))).collect();
+            let there = |pk: i64, uid: &str| uids.get(&pk) == Some(&uid);
+            let (missing, last) = self.target.missing_between(level, after, upto, TARGET_PAGE, there).await?;
             match level {
                 Level::Patient => self.gone().add(level, missing.into_iter()),
                 Level::Study | Level::Series | Level::Instance => self.studies_missing(missing).await?,

@@ -13,7 +13,7 @@ use chrono::NaiveDateTime;
 
 pub use merges::{Links, survivor};
 pub use normalise::{distinct, joined, person_name, split_ids, text, to_millis};
-pub use record::{Column, Record};
+pub use record::{Column, Key, Keyed, Record};
 
 /// `rejection_state` of a series or study whose objects are all rejected.
 pub const REJECTED: i64 = 2;

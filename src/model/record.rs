@@ -22,6 +22,8 @@ pub trait Record: Sized {
     const HAS_LIFE: bool = true;
     /// The columns, in the order of [`Record::values`].
     const COLUMNS: &'static [Column];
+    /// Which of them are the number and the name of its [`Key`].
+    const KEY: (Option<usize>, Option<usize>);
 
     /// The cells, in the order of [`Record::COLUMNS`].
     fn values(&self) -> Vec<Value<'_>>;
@@ -31,6 +33,68 @@ pub trait Record: Sized {
     /// # Errors
     /// A cell holds something else than the column promises.
     fn from_cells(cells: &dyn Cells, first: usize) -> Result<Self, Damage>;
+
+    /// The key of a row whose cells begin at `first`.
+    ///
+    /// # Errors
+    /// A cell holds something else than the column promises.
+    fn key_of(cells: &dyn Cells, first: usize) -> Result<Key<'_>, Damage> {
+        let (number, name) = Self::KEY;
+        let number = number.map_or(Ok(0), |column| cells.key(first + column))?;
+        let name = name.map_or(Ok(None), |column| cells.str(first + column))?;
+        Ok((number, name.unwrap_or_default()))
+    }
+
+    /// Whether the cells that begin at `first` hold this row.
+    ///
+    /// # Errors
+    /// A cell holds something else than the column promises.
+    fn is_in(&self, cells: &dyn Cells, first: usize) -> Result<bool, Damage> {
+        for (column, value) in (first..).zip(self.values()) {
+            let equal = match value {
+                Value::Int(own) => cells.int(column)? == own,
+                Value::Text(own) => cells.str(column)? == own,
+                Value::Time(own) => cells.time(column)? == own,
+            };
+            if !equal {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// What tells the rows of one table and source apart: a number and a name.
+pub type Key<'a> = (i64, &'a str);
+
+/// A row that has a [`Key`].
+pub trait Keyed {
+    /// What it is known by.
+    fn key(&self) -> Key<'_>;
+}
+
+impl Keyed for Patient {
+    fn key(&self) -> Key<'_> {
+        (self.source_pk, "")
+    }
+}
+
+impl Keyed for Study {
+    fn key(&self) -> Key<'_> {
+        (0, &self.study_uid)
+    }
+}
+
+impl Keyed for Series {
+    fn key(&self) -> Key<'_> {
+        (self.study_fk, &self.series_uid)
+    }
+}
+
+impl Keyed for Instance {
+    fn key(&self) -> Key<'_> {
+        (self.series_fk, &self.instance_uid)
+    }
 }
 
 const fn int(name: &'static str) -> Column {
@@ -52,6 +116,7 @@ fn t(value: &Option<String>) -> Value<'_> {
 impl Record for Institution {
     const TABLE: &'static str = "rbac_institution";
     const HAS_LIFE: bool = false;
+    const KEY: (Option<usize>, Option<usize>) = (None, Some(1));
     const COLUMNS: &'static [Column] = &[text("institution_code"), text("institution_name")];
 
     fn values(&self) -> Vec<Value<'_>> {
@@ -65,6 +130,7 @@ impl Record for Institution {
 
 impl Record for Patient {
     const TABLE: &'static str = "rbac_patient";
+    const KEY: (Option<usize>, Option<usize>) = (Some(0), None);
     const COLUMNS: &'static [Column] = &[
         int("source_pk"),
         text("patient_id"),
@@ -110,6 +176,7 @@ impl Record for Patient {
 
 impl Record for Study {
     const TABLE: &'static str = "rbac_study";
+    const KEY: (Option<usize>, Option<usize>) = (None, Some(1));
     const COLUMNS: &'static [Column] = &[
         int("source_pk"),
         text("study_uid"),
@@ -172,6 +239,7 @@ impl Record for Study {
 impl Record for Series {
     const TABLE: &'static str = "rbac_series";
     const HAS_SOURCE: bool = false;
+    const KEY: (Option<usize>, Option<usize>) = (Some(1), Some(2));
     const COLUMNS: &'static [Column] = &[
         int("source_pk"),
         int("study_fk"),
@@ -237,6 +305,7 @@ impl Record for Series {
 impl Record for Instance {
     const TABLE: &'static str = "rbac_instance";
     const HAS_SOURCE: bool = false;
+    const KEY: (Option<usize>, Option<usize>) = (Some(1), Some(2));
     const COLUMNS: &'static [Column] = &[
         int("source_pk"),
         int("series_fk"),

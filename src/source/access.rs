@@ -23,7 +23,7 @@ pub struct AccessIds {
 /// Studies by pk.
 pub type AccessMap = BTreeMap<i64, AccessIds>;
 
-impl Snapshot<'_> {
+impl Snapshot {
     /// The studies with `after < pk <= upto`.
     ///
     /// # Errors

@@ -146,7 +146,7 @@ fn instance(cells: &dyn Cells) -> Result<SourceInstance, Damage> {
     Ok(SourceInstance { row, series_pk: cells.key(1)? })
 }
 
-impl Snapshot<'_> {
+impl Snapshot {
     /// Series by pk; one that is gone is left out.
     ///
     /// # Errors

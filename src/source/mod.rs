@@ -101,7 +101,7 @@ impl Source {
     ///
     /// # Errors
     /// The database is unreachable, refuses the login, or lacks tables, columns or grants.
-    pub async fn snapshot(&self) -> Result<Snapshot<'_>, Error> {
+    pub async fn snapshot(&self) -> Result<Snapshot, Error> {
         let mut lease = self.slot.lease().await?;
         let shape = Shape::read(&mut lease, self.instances).await?;
         let queries = Arc::new(Queries::new(lease.dialect(), &shape));

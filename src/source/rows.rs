@@ -1,5 +1,7 @@
 //! Rows of the archive, normalised; keys of the target are still open.
 
+use std::borrow::Cow;
+
 use chrono::NaiveDateTime;
 
 use super::NameForm;
@@ -55,7 +57,7 @@ pub struct SourceSeries {
 }
 
 pub(super) fn clean(cells: &dyn Cells, column: usize) -> Result<Option<String>, Damage> {
-    Ok(text(cells.text(column)?))
+    Ok(text(cells.str(column)?).map(str::to_owned))
 }
 
 pub(super) fn millis(cells: &dyn Cells, column: usize) -> Result<Option<NaiveDateTime>, Damage> {
@@ -69,22 +71,24 @@ fn issuer(cells: &dyn Cells, first: usize) -> Result<Option<String>, Damage> {
 
 /// Access control IDs of a column, normalised.
 fn ids(cells: &dyn Cells, column: usize) -> Result<Option<String>, Damage> {
-    Ok(cells.text(column)?.and_then(|text| joined(split_ids(&text))))
+    Ok(cells.str(column)?.and_then(|text| joined(split_ids(text))))
 }
 
 fn name(cells: &dyn Cells, first: usize, form: NameForm) -> Result<Option<String>, Damage> {
-    let mut groups = Vec::with_capacity(3);
-    for group in 0..3 {
-        groups.push(match form {
-            NameForm::Groups => cells.text(first + group)?,
+    let mut groups = [const { Cow::Borrowed("") }; 3];
+    for (number, group) in groups.iter_mut().enumerate() {
+        *group = match form {
+            NameForm::Groups => Cow::Borrowed(cells.str(first + number)?.unwrap_or_default()),
             NameForm::Components => {
-                let components = (0..5).map(|component| clean(cells, first + group * 5 + component));
-                let components: Vec<_> = components.map(|c| Ok(c?.unwrap_or_default())).collect::<Result<_, _>>()?;
-                Some(components.join("^"))
+                let mut components = [""; 5];
+                for (component, own) in components.iter_mut().enumerate() {
+                    *own = text(cells.str(first + number * 5 + component)?).unwrap_or_default();
+                }
+                Cow::Owned(components.join("^"))
             }
-        });
+        };
     }
-    Ok(person_name(groups))
+    Ok(person_name(groups.iter().map(|group| Some(&**group))).map(str::to_owned))
 }
 
 pub(super) fn key(cells: &dyn Cells) -> Result<Key, Damage> {

@@ -24,16 +24,16 @@ pub struct Horizon {
 
 /// A read-only transaction that sees one moment of the archive. Give it back with
 /// [`Snapshot::close`]; dropping it closes its session.
-pub struct Snapshot<'a> {
-    pub(super) lease: Lease<'a>,
+pub struct Snapshot {
+    pub(super) lease: Lease,
     pub(super) queries: Arc<Queries>,
     time_zone: chrono_tz::Tz,
     begun: Instant,
 }
 
-impl<'a> Snapshot<'a> {
+impl Snapshot {
     pub(super) async fn begin(
-        mut lease: Lease<'a>,
+        mut lease: Lease,
         queries: Arc<Queries>,
         time_zone: chrono_tz::Tz,
     ) -> Result<Self, Error> {

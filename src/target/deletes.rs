@@ -51,20 +51,23 @@ fn study(cells: &dyn Cells) -> Result<Candidate, Damage> {
     Ok(Candidate { study_id: cells.key(0)?, study_uid: cells.name(2)?, ..patient(cells)? })
 }
 
-impl TargetSession<'_> {
-    /// Live patients or studies with `after < source_pk <= upto`, ascending, at most `limit`.
+impl TargetSession {
+    /// Of live patients or studies with `after < source_pk <= upto` those that are not `there`, by pk and UID (empty
+    /// of a patient); at most `limit` rows are looked at, ascending, and the pk of the last one says that there may be
+    /// more.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn live_between(
+    pub async fn missing_between(
         &mut self,
         level: Level,
         after: i64,
         upto: i64,
         limit: usize,
-    ) -> Result<Vec<Candidate>, Error> {
+        there: impl Fn(i64, &str) -> bool,
+    ) -> Result<(Vec<Candidate>, Option<i64>), Error> {
         let (columns, table) = if level == Level::Patient {
-            ("id, source_pk", "rbac_patient")
+            ("id, source_pk, ''", "rbac_patient")
         } else {
             ("id, source_pk, study_uid", "rbac_study")
         };
@@ -74,7 +77,16 @@ impl TargetSession<'_> {
         );
         let params = [Param::int(self.source_fk), Param::int(after), Param::int(upto), Param::int(limit as i64)];
         let decode = if level == Level::Patient { patient } else { study };
-        self.read(sql, &params, decode).await
+        let (mut missing, mut count, mut last) = (Vec::new(), 0, None);
+        let look = |cells: &dyn Cells| {
+            (count, last) = (count + 1, Some(cells.key(1)?));
+            if !there(cells.key(1)?, cells.str(2)?.unwrap_or_default()) {
+                missing.push(decode(cells)?);
+            }
+            Ok(())
+        };
+        self.read(sql, &params, look).await?;
+        Ok((missing, last.filter(|_| count == limit)))
     }
 
     /// Live studies of the patients with these pks in the archive.

@@ -106,7 +106,7 @@ impl Target {
     }
 }
 
-impl TargetSession<'_> {
+impl TargetSession {
     async fn count(&mut self, from: &str) -> Result<u64, Error> {
         let source = [Param::int(self.source_fk)];
         let count = self.read(format!("SELECT count(*) FROM {from}"), &source, |cells| cells.key(0)).await?;

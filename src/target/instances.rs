@@ -7,7 +7,7 @@ use super::Target;
 use super::deletes::Candidate;
 use super::rows::column_list;
 use super::schema;
-use super::session::{Existing, TargetSession};
+use super::session::{Standing, TargetSession};
 use crate::config::{Deletes, Dialect};
 use crate::database::{Cells, Damage, Error, Param, bigint};
 use crate::model::{Instance, Record};
@@ -25,7 +25,7 @@ pub struct InstanceCount {
     pub live: u64,
 }
 
-impl TargetSession<'_> {
+impl TargetSession {
     /// Makes the table of this level if it is missing; a dry run does without it.
     ///
     /// # Errors
@@ -103,19 +103,16 @@ impl TargetSession<'_> {
         Ok(self.read(sql, &[Param::Ints(series_ids)], count).await?.into_iter().collect())
     }
 
-    /// All instances of these series; ask [`TargetSession::instance_counts`] first how many that are.
+    /// Shows the instances of one series that have these UIDs.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn instances_of(&mut self, series_ids: &[i64]) -> Result<Vec<Existing<Instance>>, Error> {
-        self.existing("series_fk", Param::Ints(series_ids)).await
-    }
-
-    /// The instances of one series that have these UIDs.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn instances_named(&mut self, series_id: i64, uids: Vec<&str>) -> Result<Vec<Existing<Instance>>, Error> {
+    pub async fn show_named(
+        &mut self,
+        series_id: i64,
+        uids: Vec<&str>,
+        mut show: impl FnMut(&Standing<'_, Instance>) -> Result<(), Damage>,
+    ) -> Result<(), Error> {
         let sql = format!(
             "SELECT id, {}, {} FROM {} WHERE {} AND series_fk = $2",
             bigint(self.lease.dialect(), "CASE WHEN deleted_at IS NULL THEN 0 ELSE 1 END"),
@@ -123,7 +120,8 @@ impl TargetSession<'_> {
             Instance::TABLE,
             self.any("instance_uid")
         );
-        self.read(sql, &[Param::Texts(uids), Param::int(series_id)], existing).await
+        let params = [Param::Texts(uids), Param::int(series_id)];
+        self.read(sql, &params, |cells| show(&Standing::new(cells))).await.map(drop)
     }
 
     /// `id`, pk and UID of live instances of one series behind a UID, at most `limit`.
@@ -196,10 +194,6 @@ impl TargetSession<'_> {
         }
         self.end(Instance::TABLE, key, keys, deletes).await
     }
-}
-
-fn existing(cells: &dyn Cells) -> Result<Existing<Instance>, Damage> {
-    Ok(Existing { id: cells.key(0)?, deleted: cells.flag(1)?, row: Instance::from_cells(cells, 2)? })
 }
 
 /// Series with so many rows each, in parts of at most [`STEP`] rows; one with more stands in as many parts as it

@@ -11,6 +11,7 @@ mod lock;
 mod rows;
 mod schema;
 mod session;
+mod statistics;
 mod stepwise;
 mod sweeps;
 mod write;
@@ -24,7 +25,8 @@ pub use deletes::{Candidate, Ended};
 pub use forget::Forgotten;
 pub use instances::InstanceCount;
 pub use lock::Claim;
-pub use session::{Cursor, Existing, TargetSession};
+pub use session::{Cursor, Existing, Standing, TargetSession};
+pub use statistics::Sample;
 pub use sweeps::{Pass, Passes};
 
 /// The RBAC database. Connects when it is first asked and again after a failure; any number of

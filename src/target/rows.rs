@@ -2,17 +2,22 @@
 
 use std::collections::HashMap;
 
-use super::session::{Existing, TargetSession};
-use crate::database::{Error, Param, bigint};
-use crate::model::{Identifier, Institution, Patient, Record, Series, Study};
+use super::session::{Existing, Standing, TargetSession};
+use crate::database::{Damage, Error, Param, bigint};
+use crate::model::{Identifier, Instance, Institution, Patient, Record, Series, Study};
 
 pub(super) fn column_list<T: Record>() -> String {
     T::COLUMNS.iter().map(|column| column.name).collect::<Vec<_>>().join(", ")
 }
 
-impl TargetSession<'_> {
-    /// The rows of this source whose `key` is one of `keys`.
-    pub(super) async fn existing<T: Record>(&mut self, key: &str, keys: Param<'_>) -> Result<Vec<Existing<T>>, Error> {
+impl TargetSession {
+    /// Shows the rows of this source whose `key` is one of `keys`.
+    async fn show<T: Record>(
+        &mut self,
+        key: &str,
+        keys: Param<'_>,
+        mut show: impl FnMut(&Standing<'_, T>) -> Result<(), Damage>,
+    ) -> Result<(), Error> {
         let deleted = if T::HAS_LIFE { "CASE WHEN deleted_at IS NULL THEN 0 ELSE 1 END" } else { "0" };
         let source = if T::HAS_SOURCE { " AND source_fk = $2" } else { "" };
         let sql = format!(
@@ -26,10 +31,18 @@ impl TargetSession<'_> {
         if T::HAS_SOURCE {
             params.push(Param::int(self.source_fk));
         }
-        self.read(sql, &params, |cells| {
-            Ok(Existing { id: cells.key(0)?, deleted: cells.flag(1)?, row: T::from_cells(cells, 2)? })
-        })
-        .await
+        self.read(sql, &params, |cells| show(&Standing::new(cells))).await.map(drop)
+    }
+
+    /// The rows of this source whose `key` is one of `keys`.
+    async fn existing<T: Record>(&mut self, key: &str, keys: Param<'_>) -> Result<Vec<Existing<T>>, Error> {
+        let mut existing = Vec::new();
+        let keep = |row: &Standing<'_, T>| {
+            existing.push(row.read()?);
+            Ok(())
+        };
+        self.show(key, keys, keep).await?;
+        Ok(existing)
     }
 
     /// Patients by the archive's pk, with their identifiers.
@@ -102,12 +115,40 @@ impl TargetSession<'_> {
         self.existing("study_uid", Param::Texts(uids)).await
     }
 
-    /// All series of studies, by the studies' `id`.
+    /// Shows studies by UID.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn series_of(&mut self, study_ids: &[i64]) -> Result<Vec<Existing<Series>>, Error> {
-        self.existing("study_fk", Param::Ints(study_ids)).await
+    pub async fn show_studies(
+        &mut self,
+        uids: Vec<&str>,
+        show: impl FnMut(&Standing<'_, Study>) -> Result<(), Damage>,
+    ) -> Result<(), Error> {
+        self.show("study_uid", Param::Texts(uids), show).await
+    }
+
+    /// Shows all series of studies, by the studies' `id`.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn show_series(
+        &mut self,
+        study_ids: &[i64],
+        show: impl FnMut(&Standing<'_, Series>) -> Result<(), Damage>,
+    ) -> Result<(), Error> {
+        self.show("study_fk", Param::Ints(study_ids), show).await
+    }
+
+    /// Shows all instances of series; ask [`TargetSession::instance_counts`] first how many that are.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn show_instances(
+        &mut self,
+        series_ids: &[i64],
+        show: impl FnMut(&Standing<'_, Instance>) -> Result<(), Damage>,
+    ) -> Result<(), Error> {
+        self.show("series_fk", Param::Ints(series_ids), show).await
     }
 
     /// Every institution of this source: they are few.

@@ -1,13 +1,15 @@
 //! A session with the target on behalf of one run of one source.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 
 use super::schema;
 use super::{Target, lock};
-use crate::config::SourceName;
-use crate::database::{Class, Error, Lease, Param, Side, Value, any, on_conflict_set};
+use crate::config::{Dialect, SourceName};
+use crate::database::{Cells, Class, Damage, Error, Lease, Param, Side, Value, any, on_conflict_set};
+use crate::model::{Key, Record};
 use crate::source::{LEVELS, Level};
 
 /// A row of the target as it stands.
@@ -19,6 +21,51 @@ pub struct Existing<T> {
     pub deleted: bool,
     /// Its columns.
     pub row: T,
+}
+
+/// A row of the target whose columns are not read yet: `id`, whether it is deleted, and the columns of `T`.
+pub struct Standing<'c, T> {
+    cells: &'c dyn Cells,
+    row: PhantomData<T>,
+}
+
+impl<'c, T: Record> Standing<'c, T> {
+    pub(super) fn new(cells: &'c dyn Cells) -> Self {
+        Self { cells, row: PhantomData }
+    }
+
+    /// Its key.
+    ///
+    /// # Errors
+    /// A cell holds something else than its column promises.
+    pub fn key(&self) -> Result<Key<'c>, Damage> {
+        T::key_of(self.cells, 2)
+    }
+
+    /// Its `id`, and whether `deleted_at` is set.
+    ///
+    /// # Errors
+    /// As [`Standing::key`].
+    pub fn state(&self) -> Result<(i64, bool), Damage> {
+        Ok((self.cells.key(0)?, self.cells.flag(1)?))
+    }
+
+    /// Whether its columns are those of `row`.
+    ///
+    /// # Errors
+    /// As [`Standing::key`].
+    pub fn is(&self, row: &T) -> Result<bool, Damage> {
+        row.is_in(self.cells, 2)
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// As [`Standing::key`].
+    pub fn read(&self) -> Result<Existing<T>, Damage> {
+        let (id, deleted) = self.state()?;
+        Ok(Existing { id, deleted, row: T::from_cells(self.cells, 2)? })
+    }
 }
 
 /// How far a level of a source has been read.
@@ -33,8 +80,8 @@ pub struct Cursor {
 /// A session on behalf of one run. Writes begin a transaction, which [`TargetSession::commit`] ends;
 /// dropping the session takes it back. In a dry run nothing is written, and rows that would be
 /// inserted stand under negative ids.
-pub struct TargetSession<'a> {
-    pub(super) lease: Lease<'a>,
+pub struct TargetSession {
+    pub(super) lease: Lease,
     pub(super) source_fk: i64,
     pub(super) dry_run: bool,
     /// When the rows of this session are synced, for `synced_at` and `deleted_at`.
@@ -54,7 +101,7 @@ impl Target {
     ///
     /// # Errors
     /// As [`Target::claim`], and when this process does not serve the target.
-    pub async fn session(&self, source: &SourceName, dry_run: bool) -> Result<TargetSession<'_>, Error> {
+    pub async fn session(&self, source: &SourceName, dry_run: bool) -> Result<TargetSession, Error> {
         let token = if dry_run { None } else { Some(self.lock.token()?) };
         let mut lease = if dry_run { self.look.lease().await? } else { self.slot.lease().await? };
         let installed = if dry_run {
@@ -83,7 +130,7 @@ impl Target {
     }
 }
 
-impl TargetSession<'_> {
+impl TargetSession {
     async fn find_source(&mut self, source: &SourceName) -> Result<i64, Error> {
         let name = [Param::text(source.as_str())];
         let found = self.read("SELECT id FROM rbac_source WHERE name = $1", &name, |cells| cells.key(0)).await?;
@@ -110,7 +157,7 @@ impl TargetSession<'_> {
         &mut self,
         sql: impl Into<Arc<str>>,
         params: &[Param<'_>],
-        decode: impl Fn(&dyn crate::database::Cells) -> Result<T, crate::database::Damage>,
+        decode: impl FnMut(&dyn Cells) -> Result<T, Damage>,
     ) -> Result<Vec<T>, Error> {
         if !self.installed {
             return Ok(Vec::new());
@@ -177,10 +224,15 @@ impl TargetSession<'_> {
             return Ok(self.planned);
         }
         self.begin().await?;
-        // The row stays locked until the commit, so what is read is what was written.
         let take = "UPDATE sync_sequence SET next_id = next_id + $1";
-        self.lease.execute(&take.into(), &[Param::int(count)]).await?;
-        let first = "SELECT next_id - $1 FROM sync_sequence";
+        let first = match self.lease.dialect() {
+            Dialect::Postgres | Dialect::Sqlite => format!("{take} RETURNING next_id - $1"),
+            Dialect::Mysql => {
+                // The row stays locked until the commit, so what is read is what was written.
+                self.lease.execute(&take.into(), &[Param::int(count)]).await?;
+                "SELECT next_id - $1 FROM sync_sequence".to_owned()
+            }
+        };
         let first = self.lease.fetch(&first.into(), &[Param::int(count)], |cells| cells.key(0)).await?;
         first.first().copied().ok_or_else(|| {
             Error::new(Side::Target, Class::Permanent, "table sync_sequence is empty: restore the target from a backup")

@@ -31,7 +31,7 @@ const PASSES: [&str; 4] = ["access", "patient", "study", "instance"];
 /// All passes of a source; that over the instances never begins where this level is switched off.
 pub type Passes = [Pass; PASSES.len()];
 
-impl TargetSession<'_> {
+impl TargetSession {
     /// The passes of the rolling comparison.
     ///
     /// # Errors

@@ -27,14 +27,13 @@ enum Constant {
     Now,
 }
 
-impl TargetSession<'_> {
+impl TargetSession {
     /// Inserts rows under new ids; all of them live.
     ///
     /// # Errors
     /// The database failed.
     pub async fn insert<T: Record>(&mut self, rows: &[(i64, &T)]) -> Result<(), Error> {
-        let cells = cells(rows);
-        self.add(T::TABLE, &columns::<T>(), &self.constants::<T>(), &cells, "").await
+        self.add(T::TABLE, &columns::<T>(), &self.constants::<T>(), cells(rows), "").await
     }
 
     /// Inserts rows under new ids, or overwrites the rows that have these ids; all of them live.
@@ -49,8 +48,7 @@ impl TargetSession<'_> {
             set_constants.push("deleted_at = NULL");
         }
         let conflict = on_conflict_set(self.lease.dialect(), &["id"], &set, &set_constants);
-        let cells = cells(rows);
-        self.add(T::TABLE, &columns::<T>(), &self.constants::<T>(), &cells, &conflict).await
+        self.add(T::TABLE, &columns::<T>(), &self.constants::<T>(), cells(rows), &conflict).await
     }
 
     /// Adds the identifiers of patients that have none yet, by the patients' `id`.
@@ -62,7 +60,7 @@ impl TargetSession<'_> {
             .iter()
             .flat_map(|(id, patient)| patient.identifiers.iter().map(|own| identifier_cells(*id, own)))
             .collect();
-        self.add(IDENTIFIERS, &IDENTIFIER_COLUMNS, &[], &cells, "").await
+        self.add(IDENTIFIERS, &IDENTIFIER_COLUMNS, &[], cells.into_iter(), "").await
     }
 
     /// Replaces the identifiers of patients, by the patients' `id`.
@@ -85,12 +83,12 @@ impl TargetSession<'_> {
         source.into_iter().chain(life).collect()
     }
 
-    async fn add(
+    async fn add<'a>(
         &mut self,
         table: &str,
         columns: &[Column],
         constants: &[(&str, Constant)],
-        rows: &[Vec<Value<'_>>],
+        mut rows: impl ExactSizeIterator<Item = Vec<Value<'a>>>,
         conflict: &str,
     ) -> Result<(), Error> {
         let names: Vec<&str> =
@@ -100,7 +98,8 @@ impl TargetSession<'_> {
             Dialect::Postgres if rows.len() >= COPY_FROM && conflict.is_empty() => {
                 self.copy(table, &names, constants, rows).await
             }
-            Dialect::Postgres if !rows.is_empty() => {
+            Dialect::Postgres if rows.len() > 0 => {
+                let rows: Vec<Vec<Value<'_>>> = rows.collect();
                 let sql = format!("{into} {}{conflict}", unnest(columns, constants.len()));
                 let mut params: Vec<Param<'_>> = columns
                     .iter()
@@ -113,29 +112,26 @@ impl TargetSession<'_> {
             Dialect::Postgres => Ok(()),
             dialect @ (Dialect::Mysql | Dialect::Sqlite) => {
                 let chunks = if dialect == Dialect::Mysql { MYSQL_CHUNKS } else { SQLITE_CHUNKS };
-                let mut rest = rows;
-                while let Some(&size) = chunks.iter().find(|&&size| size <= rest.len()) {
-                    let (chunk, behind) = rest.split_at(size);
+                while let Some(&size) = chunks.iter().find(|&&size| size <= rows.len()) {
                     let sql = format!("{into} {}{conflict}", values(names.len(), size));
                     let mut params: Vec<Param<'_>> = Vec::with_capacity(names.len() * size);
-                    for row in chunk {
-                        params.extend(row.iter().map(|value| Param::Cell(*value)));
+                    for row in rows.by_ref().take(size) {
+                        params.extend(row.into_iter().map(Param::Cell));
                         params.extend(constants.iter().map(|(_, constant)| self.constant(*constant)));
                     }
                     self.write(sql, &params).await?;
-                    rest = behind;
                 }
                 Ok(())
             }
         }
     }
 
-    async fn copy(
+    async fn copy<'a>(
         &mut self,
         table: &str,
         names: &[&str],
         constants: &[(&str, Constant)],
-        rows: &[Vec<Value<'_>>],
+        rows: impl Iterator<Item = Vec<Value<'a>>>,
     ) -> Result<(), Error> {
         if self.dry_run {
             return Ok(());
@@ -165,8 +161,8 @@ fn columns<T: Record>() -> Vec<Column> {
     std::iter::once(id).chain(T::COLUMNS.iter().copied()).collect()
 }
 
-fn cells<'a, T: Record>(rows: &[(i64, &'a T)]) -> Vec<Vec<Value<'a>>> {
-    rows.iter().map(|(id, row)| std::iter::once(Value::Int(Some(*id))).chain(row.values()).collect()).collect()
+fn cells<'a, T: Record>(rows: &[(i64, &'a T)]) -> impl ExactSizeIterator<Item = Vec<Value<'a>>> {
+    rows.iter().map(|(id, row)| std::iter::once(Value::Int(Some(*id))).chain(row.values()).collect())
 }
 
 fn identifier_cells(patient: i64, identifier: &Identifier) -> Vec<Value<'_>> {
