@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join;
 use futures_util::{Stream, TryStreamExt as _};
 use sqlx::mysql::MySqlConnection;
 use sqlx::postgres::PgConnection;
@@ -177,6 +178,34 @@ impl Session {
                 Ok(answer(side, &self.endpoint, "writing failed", query.execute(connection)).await?.rows_affected())
             }
         }
+    }
+
+    /// Executes statements one after the other. SQLite works on one while the next one is made.
+    ///
+    /// # Errors
+    /// As [`Session::execute`].
+    pub async fn execute_each<'a>(
+        &mut self,
+        mut statements: impl Iterator<Item = (Arc<str>, Vec<Param<'a>>)>,
+    ) -> Result<(), Error> {
+        let Connection::Sqlite(connection) = &mut self.connection else {
+            for (sql, params) in statements {
+                self.execute(&sql, &params).await?;
+            }
+            return Ok(());
+        };
+        let mut query = || {
+            let (sql, params) = statements.next()?;
+            Some(sqlite::bind(sqlx::query(AssertSqlSafe(sql)), &params))
+        };
+        let mut next = query();
+        while let Some(present) = next {
+            let executing = answer(self.side, &self.endpoint, "writing failed", present.execute(&mut *connection));
+            let (done, ahead) = join(executing, async { query() }).await;
+            done?;
+            next = ahead;
+        }
+        Ok(())
     }
 
     /// A statement with a list of keys or values is planned anew also behind a `COPY`.

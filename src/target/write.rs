@@ -1,5 +1,9 @@
 //! Writing the rows of the resource tables: many at a time, by the fastest way that each dialect has.
 
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
 use super::session::TargetSession;
 use crate::config::Dialect;
 use crate::database::{Error, Param, Shared, Value, ValueKind, on_conflict_set};
@@ -25,6 +29,15 @@ const IDENTIFIER_COLUMNS: [Column; 3] = [
 enum Constant {
     Int(i64),
     Now,
+}
+
+impl Constant {
+    fn param(self, now: DateTime<Utc>) -> Param<'static> {
+        match self {
+            Self::Int(value) => Param::int(value),
+            Self::Now => Param::Instant(Some(now)),
+        }
+    }
 }
 
 impl TargetSession {
@@ -91,6 +104,10 @@ impl TargetSession {
         mut rows: impl ExactSizeIterator<Item = Vec<Value<'a>>>,
         conflict: &str,
     ) -> Result<(), Error> {
+        if self.dry_run || rows.len() == 0 {
+            return Ok(());
+        }
+        self.begin().await?;
         let names: Vec<&str> =
             columns.iter().map(|column| column.name).chain(constants.iter().map(|(name, _)| *name)).collect();
         let into = format!("INSERT INTO {table} ({})", names.join(", "));
@@ -98,7 +115,7 @@ impl TargetSession {
             Dialect::Postgres if rows.len() >= COPY_FROM && conflict.is_empty() => {
                 self.copy(table, &names, constants, rows).await
             }
-            Dialect::Postgres if rows.len() > 0 => {
+            Dialect::Postgres => {
                 let rows: Vec<Vec<Value<'_>>> = rows.collect();
                 let sql = format!("{into} {}{conflict}", unnest(columns, constants.len()));
                 let mut params: Vec<Param<'_>> = columns
@@ -106,22 +123,26 @@ impl TargetSession {
                     .enumerate()
                     .map(|(index, column)| Param::Column(column.kind, rows.iter().map(|row| row[index]).collect()))
                     .collect();
-                params.extend(constants.iter().map(|(_, constant)| self.constant(*constant)));
-                self.write(sql, &params).await.map(drop)
+                params.extend(constants.iter().map(|(_, constant)| constant.param(self.now)));
+                self.lease.execute(&sql.into(), &params).await.map(drop)
             }
-            Dialect::Postgres => Ok(()),
             dialect @ (Dialect::Mysql | Dialect::Sqlite) => {
                 let chunks = if dialect == Dialect::Mysql { MYSQL_CHUNKS } else { SQLITE_CHUNKS };
-                while let Some(&size) = chunks.iter().find(|&&size| size <= rows.len()) {
-                    let sql = format!("{into} {}{conflict}", values(names.len(), size));
+                let now = self.now;
+                let mut text: (usize, Arc<str>) = (0, "".into());
+                let statements = std::iter::from_fn(|| {
+                    let size = *chunks.iter().find(|&&size| size <= rows.len())?;
+                    if text.0 != size {
+                        text = (size, format!("{into} {}{conflict}", values(names.len(), size)).into());
+                    }
                     let mut params: Vec<Param<'_>> = Vec::with_capacity(names.len() * size);
                     for row in rows.by_ref().take(size) {
                         params.extend(row.into_iter().map(Param::Cell));
-                        params.extend(constants.iter().map(|(_, constant)| self.constant(*constant)));
+                        params.extend(constants.iter().map(|(_, constant)| constant.param(now)));
                     }
-                    self.write(sql, &params).await?;
-                }
-                Ok(())
+                    Some((text.1.clone(), params))
+                });
+                self.lease.execute_each(statements).await
             }
         }
     }
@@ -133,10 +154,6 @@ impl TargetSession {
         constants: &[(&str, Constant)],
         rows: impl Iterator<Item = Vec<Value<'a>>>,
     ) -> Result<(), Error> {
-        if self.dry_run {
-            return Ok(());
-        }
-        self.begin().await?;
         let shared: Vec<Shared> = constants
             .iter()
             .map(|(_, constant)| match constant {
@@ -145,13 +162,6 @@ impl TargetSession {
             })
             .collect();
         self.lease.copy(table, names, rows, &shared).await
-    }
-
-    fn constant(&self, constant: Constant) -> Param<'static> {
-        match constant {
-            Constant::Int(value) => Param::int(value),
-            Constant::Now => Param::Instant(Some(self.now)),
-        }
     }
 }
 

@@ -33,7 +33,7 @@ class Postgres:
                         "-E", "UTF8", "--locale=C")
         with open(os.path.join(self.data, "postgresql.conf"), "a", encoding="utf-8") as conf:
             conf.writelines(f"{name} = '{value}'\n" for name, value in SETTINGS.items())
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder.path}"
         self._pg_ctl("-l", self.folder.inside("log"), "-o", options, "start")
         self.sql("postgres", "CREATE EXTENSION pg_stat_statements")
 
@@ -42,6 +42,9 @@ class Postgres:
 
     def url(self, database, port=None):
         return f"postgres://postgres@127.0.0.1:{port or self.port}/{database}"
+
+    def socket_url(self, database):
+        return f"postgres:///{database}?host={self.folder.path}&port={self.port}&user=postgres"
 
     def psql(self, database, *arguments):
         """The output of psql, which stops at the first error."""

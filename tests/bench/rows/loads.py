@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shlex
 
 import check
 import levels
@@ -11,13 +12,23 @@ import scripts
 
 def load(stage, report):
     """first load, PostgreSQL to PostgreSQL, against psql's COPY out piped into COPY in"""
-    archive, tables = stage.pg.url(stage.archive), stage.tables
+    beside_psql(stage, report, "load", "first load, PostgreSQL to PostgreSQL", stage.pg.url)
+
+
+def socket(stage, report):
+    """the same over the server's Unix socket, as on one host"""
+    beside_psql(stage, report, "socket", "first load over the server's Unix socket", stage.pg.socket_url)
+
+
+def beside_psql(stage, report, row, work, url):
+    """A first load by way of `url`, which is that of a database."""
+    archive, tables = url(stage.archive), stage.tables
     ours, theirs, peak = [], [], 0
     for number in range(stage.rounds):
         stage.pg.create("theirs", tables)
-        theirs.append(program.measured(["sh", "-c", scripts.copy(archive, stage.pg.url("theirs"))])[0])
+        theirs.append(program.measured(["sh", "-c", scripts.copy(shlex.quote(archive), shlex.quote(url("theirs")))])[0])
         stage.pg.create("loaded")
-        seconds, memory = stage.once("loaded")
+        seconds, memory = stage.site(archive, url("loaded"), row).once()
         ours.append(seconds)
         peak = max(peak, memory)
         if number == 0:
@@ -25,7 +36,7 @@ def load(stage, report):
         stage.check("loaded")
     for target in ("theirs", "loaded"):
         stage.pg.drop(target)
-    report.line("load", "first load, PostgreSQL to PostgreSQL", "s", ours, theirs,
+    report.line(row, work, "s", ours, theirs,
                 [("ratio", 1.15), ("peak_mib", 48)], peak_mib=peak)
 
 
