@@ -18,7 +18,8 @@ pub(super) fn options(endpoint: &Endpoint) -> Result<PgConnectOptions, sqlx::Err
     })
 }
 
-/// Plans are made anew each time: one that was kept from when a table was empty scans it for ever.
+/// Plans are made anew each time, but for what [`Session::copy`](super::Session::copy) needs: one that was kept from
+/// when a table was empty scans it for ever.
 pub(super) const PLANS: &str = "force_custom_plan";
 
 pub(super) async fn connect(endpoint: &Endpoint, access: Access) -> Result<PgConnection, sqlx::Error> {

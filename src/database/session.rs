@@ -54,7 +54,7 @@ pub struct Session {
 }
 
 /// The server checks the foreign keys of each row of a `COPY` by a statement of its own, whose plan must be kept for
-/// that. It holds until the transaction ends.
+/// that: until the transaction ends, or a statement follows that must be planned anew.
 const KEEP_PLANS: &str = "SET LOCAL plan_cache_mode = auto";
 
 impl fmt::Debug for Session {
@@ -319,6 +319,15 @@ impl Session {
             Dialect::Sqlite => "BEGIN IMMEDIATE",
         })
         .await
+    }
+
+    /// Ends the transaction and takes back what it did.
+    ///
+    /// # Errors
+    /// As [`Session::command`].
+    pub async fn roll_back(&mut self) -> Result<(), Error> {
+        self.keeps_plans = false;
+        self.command("ROLLBACK").await
     }
 
     /// Ends the transaction and keeps what it did.

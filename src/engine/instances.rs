@@ -120,6 +120,7 @@ impl Run<'_> {
                 self.grown(Level::Instance, &mut growth, pks.len()).await?;
             }
             self.delete_if_many().await?;
+            self.seen.limit();
         }
         Ok(())
     }

@@ -253,7 +253,6 @@ impl Run<'_> {
     async fn commit(&mut self) -> Result<(), Error> {
         self.split().1.commit().await?;
         self.check_cancelled()?;
-        self.seen.limit();
         if self.snapshot.begun().elapsed() > SNAPSHOT_AGE {
             self.renew().await?;
         }

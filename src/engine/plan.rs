@@ -34,7 +34,6 @@ impl<T> Plan<T> {
 
 /// Compares wanted rows with the target's, which are shown one after the other; those that are equal are not kept, nor
 /// even read whole. Of several wanted rows with one key the last counts.
-#[derive(Debug)]
 pub(super) struct Comparison<'w, T> {
     wanted: &'w [T],
     index: HashMap<Key<'w>, usize>,

@@ -1,8 +1,8 @@
 //! Looking at patients and studies again: the one path from the source's rows to the target's.
 //!
-//! A page of rows is read from the source ([`reader`](super::reader)) while the page before it is written to the target
-//! ([`apply`](super::apply)): the two never wait for each other inside a transaction. The futures of both are boxed, for they are large and lie
-//! deep: a thread has little stack.
+//! A page of rows is read from the source ([`reader`](super::reader)) while the page before it is written to the
+//! target ([`apply`](super::apply)): the two never wait for each other inside a transaction. The futures of both are
+//! boxed, for they are large and lie deep: a thread has little stack.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,7 +14,7 @@ use crate::source::Snapshot;
 
 /// Studies that are looked at in one go, with all their series.
 const STUDIES: usize = 1000;
-/// So many rows of a level are remembered as looked at, between two batches.
+/// So many rows of a level are remembered as looked at, by who comes to each row once anyway.
 const SEEN: usize = 50_000;
 /// Rows whose pks are worth collecting, so that there is a next page to read ahead.
 pub(super) const AHEAD: usize = 10_000;
@@ -29,7 +29,8 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Forgets what would take much memory; at worst rows are looked at twice.
+    /// Forgets what would take much memory. Only for who comes to each row once anyway: in a dry run a row that is
+    /// looked at twice counts twice.
     pub(super) fn limit(&mut self) {
         for set in [&mut self.patients, &mut self.studies, &mut self.series] {
             if set.len() > SEEN {

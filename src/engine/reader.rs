@@ -10,7 +10,6 @@ use tracing::Instrument as _;
 use super::{Class, Error, Side};
 
 /// A view of the source, `S`, that can be away in a task.
-#[derive(Debug)]
 pub(super) struct Reader<S>(Option<S>);
 
 /// Where the view is when nobody reads ahead.

@@ -149,6 +149,7 @@ impl Run<'_> {
                 self.grown(level, &mut growth, pks.len()).await?;
             }
             self.delete_if_many().await?;
+            self.seen.limit();
             after = upto;
         }
         Ok(())

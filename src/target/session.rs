@@ -206,6 +206,13 @@ impl TargetSession {
         Ok(())
     }
 
+    /// Takes back what was written since the last commit.
+    pub(super) async fn roll_back(&mut self) -> Result<(), Error> {
+        self.lease.roll_back().await?;
+        self.writing = false;
+        Ok(())
+    }
+
     /// Gives the session back for the next run; call it after [`TargetSession::commit`].
     pub fn close(self) {
         if !self.writing {

@@ -17,10 +17,11 @@ pub enum Sample {
 
 impl TargetSession {
     /// Takes the statistics of the tables of a level, in a transaction of its own; call it after
-    /// [`TargetSession::commit`]. The server leaves out what belongs to another login, or what is locked.
+    /// [`TargetSession::commit`]. The server leaves out what belongs to another login, or what is locked; where it
+    /// gives up, the statistics stay as they are.
     ///
     /// # Errors
-    /// The database failed.
+    /// The session is lost.
     pub async fn take_statistics(&mut self, level: Level, sample: Sample) -> Result<(), Error> {
         if self.dry_run || self.lease.dialect() != Dialect::Postgres {
             return Ok(());
@@ -35,7 +36,12 @@ impl TargetSession {
             Level::Study | Level::Series => "rbac_study, rbac_series",
             Level::Instance => "rbac_instance",
         };
-        self.lease.command(&format!("ANALYZE (SKIP_LOCKED) {tables}")).await?;
-        self.commit().await
+        match self.lease.command(&format!("ANALYZE (SKIP_LOCKED) {tables}")).await {
+            Ok(()) => self.commit().await,
+            Err(error) => {
+                tracing::debug!(%error, "no statistics of {tables}");
+                self.roll_back().await
+            }
+        }
     }
 }

@@ -59,6 +59,30 @@ async fn an_empty_archive_is_a_success() {
     }
 }
 
+/// Without them the server takes the tables for as small as they were, and the load for ever.
+#[tokio::test]
+async fn the_server_knows_the_size_of_what_was_loaded() {
+    let mut site = Site::new(Shape::release("5.35.0"), random::seed(28)).await;
+    generate::fill(&mut site.archive, 60).await;
+    site.sync(&[]).await;
+    let mut target = site.target().await;
+    for table in &TABLES[2..] {
+        let rows = target.table(table).await.len() as i64;
+        let known = format!("SELECT reltuples::bigint FROM pg_class WHERE oid = '{table}'::regclass");
+        assert_eq!(target.numbers(&known).await, [rows], "{table}");
+    }
+}
+
+#[tokio::test]
+async fn a_text_that_is_a_number_in_the_archive_is_refused() {
+    let mut site = Site::new(Shape::release("5.35.0"), random::seed(29)).await;
+    generate::fill(&mut site.archive, 5).await;
+    site.archive.db.run("ALTER TABLE study ALTER study_desc TYPE bigint USING pk").await;
+    let failed = site.once(&[]).await;
+    assert_eq!(failed.code, 1);
+    assert!(failed.output.contains("cannot be read as text"), "{}", failed.output);
+}
+
 #[tokio::test]
 async fn a_dry_run_says_what_would_change_and_writes_nothing() {
     for dialect in Dialect::SERVERS {
