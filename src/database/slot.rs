@@ -67,6 +67,14 @@ impl Lease {
         self.fresh
     }
 
+    /// One more session with the same database.
+    ///
+    /// # Errors
+    /// As [`Slot::lease`].
+    pub async fn another(&self) -> Result<Self, Error> {
+        self.slot.lease().await
+    }
+
     /// Gives the session back; it must be outside a transaction.
     pub fn release(self) {
         let mut idle = self.slot.0.idle.lock().expect("no user of the lock panics");

@@ -7,9 +7,11 @@ use tokio::sync::watch;
 
 use super::institutions::Institutions;
 use super::memory::Memory;
-use super::plan::{Comparison, plan};
+use super::pens::Pens;
+use super::plan::plan;
+use super::sheet::{Sheet, Written, by_id};
 use super::{Error, Levels};
-use crate::model::{Links, Patient, REJECTED, Series, Study, joined, survivor};
+use crate::model::{Links, Patient, REJECTED, Study, joined, survivor};
 use crate::source::{Level, SourcePatient, SourceSeries, SourceStudy};
 use crate::target::{Candidate, TargetSession};
 
@@ -91,6 +93,8 @@ pub(super) struct Apply<'r> {
     /// Counts of the transaction under way.
     pub(super) uncommitted: &'r mut Levels,
     pub(super) progress: &'r watch::Sender<Levels>,
+    /// Write what needs no transaction with other rows; none: this session writes all.
+    pub(super) pens: Option<&'r mut Pens>,
 }
 
 impl Apply<'_> {
@@ -144,38 +148,54 @@ impl Apply<'_> {
         self.end(keep).await
     }
 
-    /// Writes studies and their series; `ids` has the `id` of the surviving patients by their pk. Studies whose
-    /// patient is not among them are left as they are and remembered.
+    /// Writes studies and their series, or gives them to a pen; `ids` has the `id` of the surviving patients by their
+    /// pk. Studies whose patient is not among them are left as they are and remembered.
     pub(super) async fn studies(&mut self, page: StudyPage, ids: HashMap<i64, i64>, keep: Keep) -> Result<(), Error> {
-        let StudyPage { looked_at, deleting, found, series, links } = page;
+        let StudyPage { looked_at, deleting, found, mut series, links } = page;
         self.studies_being_deleted(&deleting).await?;
-        let wanted = self.with_patients(&looked_at, found, &links, &ids);
-        let pks: HashSet<i64> = wanted.iter().map(|study| study.source_pk).collect();
-        let theirs: Vec<&SourceSeries> = series.iter().filter(|series| pks.contains(&series.study_pk)).collect();
-        self.institutions.ensure(theirs.into_iter(), self.target, self.uncommitted).await?;
-
-        let mut comparison = Comparison::new(&wanted);
-        let uids = wanted.iter().map(|study| study.study_uid.as_str()).collect();
-        self.target.show_studies(uids, |row| comparison.show(row)).await?;
-        let plan = comparison.end().plan(wanted);
-        let existing_ids: Vec<i64> = plan.update.iter().chain(&plan.unchanged).map(|(id, _)| *id).collect();
-        self.uncommitted.study += plan.counts();
-        let first = if plan.insert.is_empty() { 0 } else { self.target.allocate(plan.insert.len()).await? };
-        let inserted: Vec<(i64, &Study)> = (first..).zip(&plan.insert).collect();
-        let updated = by_id(&plan.update);
-        self.target.insert(&inserted).await?;
-        self.target.upsert(&updated).await?;
-
-        let all: Vec<(i64, &Study)> = [inserted, updated, by_id(&plan.unchanged)].concat();
-        let ids: HashMap<i64, i64> = all.iter().map(|(id, study)| (study.source_pk, *id)).collect();
-        let series = series.into_iter().filter_map(|series| {
-            let study_fk = *ids.get(&series.study_pk)?;
-            Some(Series { study_fk, ..series.row })
-        });
-        let series = series.collect();
-        let uids = all.iter().map(|(id, study)| (*id, study.study_uid.as_str())).collect();
-        self.series(series, &existing_ids, &uids).await?;
+        let studies = self.with_patients(&looked_at, found, &links, &ids);
+        let pks: HashSet<i64> = studies.iter().map(|study| study.source_pk).collect();
+        series.retain(|series| pks.contains(&series.study_pk));
+        self.institutions.ensure(series.iter(), self.target, self.uncommitted).await?;
+        for series in &mut series {
+            series.row.institution_fk = self.institutions.id(series.row.institution.as_deref());
+        }
+        let sheet = Sheet { studies, series };
+        if keep == Keep::Commit
+            && let Some(pens) = self.pens.take()
+            && pens.ready(self.target).await
+        {
+            // What the rows refer to must be kept when another session writes them.
+            let first_id = self.target.allocate(sheet.rows()).await?;
+            self.commit().await?;
+            let written = pens.write(sheet, first_id).await?;
+            self.kept(written);
+            return Ok(());
+        }
+        let written = sheet.write(self.target).await?;
+        *self.uncommitted += written.levels;
+        self.note_absent(written.absent);
         self.end(keep).await
+    }
+
+    /// Waits until the pens have written all that they were given.
+    pub(super) async fn all_written(&mut self) -> Result<(), Error> {
+        while let Some(pens) = &mut self.pens
+            && let Some(written) = pens.ended().await?
+        {
+            self.kept(written);
+        }
+        Ok(())
+    }
+
+    /// A pen has kept its rows.
+    fn kept(&mut self, written: Written) {
+        self.progress.send_modify(|levels| *levels += written.levels);
+        self.note_absent(written.absent);
+    }
+
+    fn note_absent(&mut self, series: Vec<Candidate>) {
+        self.memory.gone[self.look].add(Level::Series, series.into_iter());
     }
 
     /// The studies that have a patient, complete with its `id`, or that of its survivor.
@@ -195,39 +215,6 @@ impl Apply<'_> {
         }
         self.memory.orphans.note(looked_at, &orphans);
         wanted
-    }
-
-    /// Writes all series of some studies; `study_ids` are those of the studies that were there before,
-    /// `uids` the UIDs of all of them.
-    async fn series(
-        &mut self,
-        mut wanted: Vec<Series>,
-        study_ids: &[i64],
-        uids: &HashMap<i64, &str>,
-    ) -> Result<(), Error> {
-        for series in &mut wanted {
-            series.institution_fk = self.institutions.id(series.institution.as_deref());
-        }
-        let mut comparison = Comparison::new(&wanted);
-        if !study_ids.is_empty() {
-            self.target.show_series(study_ids, |row| comparison.show(row)).await?;
-        }
-        let plan = comparison.end().plan(wanted);
-        self.uncommitted.series += plan.counts();
-        let first = if plan.insert.is_empty() { 0 } else { self.target.allocate(plan.insert.len()).await? };
-        let inserted: Vec<(i64, &Series)> = (first..).zip(&plan.insert).collect();
-        self.target.insert(&inserted).await?;
-        self.target.upsert(&by_id(&plan.update)).await?;
-        let absent = plan.absent.into_iter().map(|series| Candidate {
-            id: series.id,
-            source_pk: series.row.source_pk,
-            study_id: series.row.study_fk,
-            study_uid: uids.get(&series.row.study_fk).copied().unwrap_or_default().to_owned(),
-            series_uid: series.row.series_uid,
-            ..Candidate::default()
-        });
-        self.memory.gone[self.look].add(Level::Series, absent);
-        Ok(())
     }
 
     /// A study that the archive is deleting is no longer accessible: it counts as gone.
@@ -259,8 +246,4 @@ impl Apply<'_> {
         }
         Ok(())
     }
-}
-
-pub(super) fn by_id<T>(rows: &[(i64, T)]) -> Vec<(i64, &T)> {
-    rows.iter().map(|(id, row)| (*id, row)).collect()
 }

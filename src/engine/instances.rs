@@ -6,8 +6,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::apply::{Apply, by_id};
+use super::apply::Apply;
 use super::plan::{Comparison, Plan};
+use super::sheet::by_id;
 use super::sweep::{END, Growth, START, page_end};
 use super::{Error, Run};
 use crate::model::Instance;

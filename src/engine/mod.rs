@@ -17,6 +17,8 @@
 //! instances of that series again; it does so too for a series of a study that was looked at, when it has another
 //! number of them in the source than in the target.
 //!
+//! A first load into PostgreSQL writes several pages at a time ([`pens`]).
+//!
 //! The same hint twice, or a hint for nothing, does no harm: equal rows are not written. That is why a
 //! delta may read far back, and why a run may end anywhere.
 
@@ -31,12 +33,14 @@ mod instances;
 mod institutions;
 mod memory;
 mod orphans;
+mod pens;
 mod plan;
 mod project;
 mod reader;
 mod report;
 mod rolling;
 mod scan;
+mod sheet;
 mod sweep;
 
 use std::time::Duration;
@@ -56,6 +60,7 @@ use crate::target::{Cursor, Target, TargetSession};
 use gone::Gone;
 use institutions::Institutions;
 use memory::OWN;
+use pens::Pens;
 use project::Seen;
 use reader::Reader;
 
@@ -175,6 +180,7 @@ async fn attempt(
         institutions,
         memory,
         look: OWN,
+        pens: None,
         follows: false,
         seen: Seen::default(),
     };
@@ -224,6 +230,8 @@ struct Run<'a> {
     memory: MutexGuard<'a, Memory>,
     /// The index of the look under way, in [`Memory::gone`].
     look: usize,
+    /// Write studies beside this session, in a load.
+    pens: Option<Pens>,
     /// Whether the instances of each study that is looked at are counted; where all are read anyway they are not.
     follows: bool,
     seen: Seen,

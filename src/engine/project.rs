@@ -50,6 +50,7 @@ impl Run<'_> {
             look: self.look,
             uncommitted: &mut self.uncommitted,
             progress: self.progress,
+            pens: self.pens.as_mut(),
         };
         (&mut self.snapshot, apply)
     }
@@ -82,6 +83,7 @@ impl Run<'_> {
         let pks: Vec<i64> = pks.iter().copied().filter(|pk| self.seen.studies.insert(*pk)).collect();
         // On the heap: looks call looks, and all of them together are too much for the stack of a thread.
         Box::pin(self.pages::<StudyPage>(&pks)).await?;
+        self.split().1.all_written().await?;
         for pks in pks.chunks(STUDIES) {
             Box::pin(self.follow_instances(pks)).await?;
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::Utc;
 
 use super::cursor::begin;
+use super::pens::Pens;
 use super::project::AHEAD;
 use super::{Error, Mode, Run};
 use crate::source::{Key, LEVELS, Level};
@@ -74,9 +75,10 @@ impl Run<'_> {
             }
         }
         self.commit().await?;
-        for level in [Level::Patient, Level::Study] {
-            self.sweep(level, Some(places[level as usize])).await?;
-        }
+        self.sweep(Level::Patient, Some(places[Level::Patient as usize])).await?;
+        self.pens = self.target.has_many_writers().then(Pens::new);
+        self.sweep(Level::Study, Some(places[Level::Study as usize])).await?;
+        self.pens = None;
         if self.settings.instances {
             self.sweep_instances(Some(places[Level::Instance as usize])).await?;
         }

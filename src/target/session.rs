@@ -1,6 +1,7 @@
 //! A session with the target on behalf of one run of one source.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
@@ -93,6 +94,8 @@ pub struct TargetSession {
     token: Option<Arc<str>>,
     writing: bool,
     planned: i64,
+    /// Ids that were allocated for this session's rows.
+    taken: Range<i64>,
 }
 
 impl Target {
@@ -124,6 +127,7 @@ impl Target {
             token,
             writing: false,
             planned: 0,
+            taken: 0..0,
         };
         session.source_fk = session.find_source(source).await?;
         Ok(session)
@@ -145,6 +149,21 @@ impl TargetSession {
         .await?;
         self.commit().await?;
         Ok(id)
+    }
+
+    /// Whether several sessions can write rows of one source at a time without waiting for each other.
+    #[must_use]
+    pub fn has_many_writers(&self) -> bool {
+        !self.dry_run && self.lease.dialect() == Dialect::Postgres
+    }
+
+    /// Another session on behalf of the same run, with a transaction of its own.
+    ///
+    /// # Errors
+    /// The database cannot be reached or refuses the login.
+    pub async fn another(&self) -> Result<Self, Error> {
+        let (lease, token) = (self.lease.another().await?, self.token.clone());
+        Ok(Self { lease, token, writing: false, planned: 0, taken: 0..0, ..*self })
     }
 
     /// `column` is one of the keys or names in the first parameter.
@@ -230,6 +249,10 @@ impl TargetSession {
             self.planned -= count;
             return Ok(self.planned);
         }
+        if count <= self.taken.end - self.taken.start {
+            self.taken.start += count;
+            return Ok(self.taken.start - count);
+        }
         self.begin().await?;
         let take = "UPDATE sync_sequence SET next_id = next_id + $1";
         let first = match self.lease.dialect() {
@@ -244,6 +267,12 @@ impl TargetSession {
         first.first().copied().ok_or_else(|| {
             Error::new(Side::Target, Class::Permanent, "table sync_sequence is empty: restore the target from a backup")
         })
+    }
+
+    /// Has `count` ids from `first` on allocated here, which another session has allocated and kept: who allocates in
+    /// a transaction has others wait until it ends.
+    pub fn take_ids(&mut self, first: i64, count: usize) {
+        self.taken = first..first + count as i64;
     }
 
     /// The cursor of each level; none: the level has never been read.

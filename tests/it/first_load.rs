@@ -1,10 +1,13 @@
 //! The first run of a source: everything arrives, and a second run finds nothing to do.
 
+use crate::harness::cluster;
+use crate::harness::daemon::CAP;
 use crate::harness::db::{Cells, Db};
 use crate::harness::generate;
 use crate::harness::random;
 use crate::harness::shape::{Dialect, Shape};
 use crate::harness::site::Site;
+use crate::harness::wait::{check, eventually};
 
 #[tokio::test]
 async fn every_shape_of_archive_arrives_whole() {
@@ -45,6 +48,22 @@ async fn an_archive_of_many_pages_arrives_whole() {
         let mut site = Site::within(dialect, Shape::release("5.35.0"), random::seed(24)).await;
         arrives_whole(&mut site, random::studies(6000)).await;
     }
+}
+
+/// It writes by more sessions where it may have them.
+#[tokio::test]
+async fn an_archive_of_many_pages_arrives_where_the_target_takes_two_sessions() {
+    let mut site = Site::new(Shape::release("5.35.0"), random::seed(20)).await;
+    let name = site.target().await.value("SELECT current_database()").await.unwrap();
+    let mut admin = cluster::shared().admin("postgres").await;
+    admin.run(&format!("ALTER DATABASE {name} CONNECTION LIMIT 2")).await;
+    let open = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'");
+    eventually("no session is open", CAP, async || check(admin.numbers(&open).await == [0], "")).await;
+    generate::fill(&mut site.archive, random::studies(3000)).await;
+    let load = site.sync(&[]).await;
+    assert!(load.log.contains("the load goes on without one more session"), "{}", load.log);
+    admin.run(&format!("ALTER DATABASE {name} CONNECTION LIMIT -1")).await;
+    site.assert_in_step("after a load by one session").await;
 }
 
 #[tokio::test]
