@@ -27,6 +27,7 @@ use std::ffi::OsString;
 use std::future::Future;
 
 use clap::{CommandFactory, Parser};
+use futures_util::future::LocalBoxFuture;
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
@@ -117,14 +118,15 @@ fn completions(shell: clap_complete::Shell) -> Result<Exit, Failure> {
 }
 
 fn on_all_cores(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
-    on(&mut Builder::new_multi_thread(), work)
+    on(&mut Builder::new_multi_thread(), Box::pin(work))
 }
 
 fn on_one_core(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
-    on(&mut Builder::new_current_thread(), work)
+    on(&mut Builder::new_current_thread(), Box::pin(work))
 }
 
-fn on(builder: &mut Builder, work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+/// One for all commands, for it is large.
+fn on(builder: &mut Builder, work: LocalBoxFuture<'_, Result<Exit, Failure>>) -> Result<Exit, Failure> {
     let runtime = builder.enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))?;
     let outcome = runtime.block_on(work);

@@ -9,6 +9,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout};
 
 use super::failure::explain;
@@ -66,12 +67,15 @@ enum Sign {
     None,
 }
 
-async fn sign_of_life(endpoint: &Endpoint) -> Sign {
-    match timeout(CONNECT_TIMEOUT, greet(endpoint)).await {
-        Ok(Ok(false) | Err(sqlx::Error::Database(_))) => Sign::Works,
-        Ok(Ok(true)) => Sign::NeedsSpace,
-        Ok(Err(_)) | Err(_) => Sign::None,
-    }
+/// On the heap: few statements ever need it.
+fn sign_of_life(endpoint: &Endpoint) -> BoxFuture<'_, Sign> {
+    Box::pin(async {
+        match timeout(CONNECT_TIMEOUT, greet(endpoint)).await {
+            Ok(Ok(false) | Err(sqlx::Error::Database(_))) => Sign::Works,
+            Ok(Ok(true)) => Sign::NeedsSpace,
+            Ok(Err(_)) | Err(_) => Sign::None,
+        }
+    })
 }
 
 #[cfg(test)]

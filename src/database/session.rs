@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join;
+use futures_util::future::{BoxFuture, join};
 use futures_util::{Stream, TryStreamExt as _};
 use sqlx::mysql::MySqlConnection;
 use sqlx::postgres::PgConnection;
@@ -37,6 +37,9 @@ pub enum Access {
     /// Reads and writes; an SQLite file is created when it is missing.
     ReadWrite,
 }
+
+/// Takes the rows of an answer one after the other.
+type Take<'t> = &'t mut (dyn FnMut(&dyn Cells) -> Result<(), Damage> + Send);
 
 enum Connection {
     Postgres(Box<PgConnection>),
@@ -117,35 +120,56 @@ impl Session {
     ///
     /// # Errors
     /// The statement failed, took too long, or a cell cannot be decoded.
-    pub async fn fetch<T>(
+    pub async fn fetch<T: Send>(
         &mut self,
         sql: &Arc<str>,
         params: &[Param<'_>],
-        mut decode: impl FnMut(&dyn Cells) -> Result<T, Damage>,
+        mut decode: impl FnMut(&dyn Cells) -> Result<T, Damage> + Send,
     ) -> Result<Vec<T>, Error> {
-        self.plan_anew(params).await?;
-        let side = self.side;
-        let damaged = |damage: Damage| Error::new(side, Class::Permanent, format!("reading failed: {damage}"));
-        let text = AssertSqlSafe(sql.clone());
-        match &mut self.connection {
-            Connection::Postgres(connection) => {
-                let rows = postgres::bind(sqlx::query(text), params).fetch(&mut **connection);
-                let rows = decoded(rows, |row| decode(row));
-                answer(side, &self.endpoint, "reading failed", rows).await?.map_err(damaged)
-            }
-            Connection::Mysql(connection) => {
-                let mut all = Vec::new();
-                for statement in mysql::statements(sql, params) {
-                    let rows = decoded(statement.query().fetch(&mut *connection), |row| decode(row));
-                    all.extend(answer(side, &self.endpoint, "reading failed", rows).await?.map_err(damaged)?);
+        let mut all = Vec::new();
+        let mut take = |cells: &dyn Cells| {
+            all.push(decode(cells)?);
+            Ok(())
+        };
+        self.take_each(sql, params, &mut take).await?;
+        Ok(all)
+    }
+
+    /// Asks, and has every row of the answer taken. On the heap, and one for all kinds of rows, for there is much of
+    /// it: three dialects.
+    fn take_each<'s>(
+        &'s mut self,
+        sql: &'s Arc<str>,
+        params: &'s [Param<'_>],
+        take: Take<'s>,
+    ) -> BoxFuture<'s, Result<(), Error>> {
+        Box::pin(async move {
+            self.plan_anew(params).await?;
+            let (side, text) = (self.side, AssertSqlSafe(sql.clone()));
+            let what = "reading failed";
+            let outcome = match &mut self.connection {
+                Connection::Postgres(connection) => {
+                    let rows = postgres::bind(sqlx::query(text), params).fetch(&mut **connection);
+                    answer(side, &self.endpoint, what, taken(rows, |row| take(row))).await?
                 }
-                Ok(all)
-            }
-            Connection::Sqlite(connection) => {
-                let rows = decoded(sqlite::bind(sqlx::query(text), params).fetch(connection), |row| decode(row));
-                answer(side, &self.endpoint, "reading failed", rows).await?.map_err(damaged)
-            }
-        }
+                Connection::Mysql(connection) => {
+                    let mut so_far = Ok(());
+                    for statement in mysql::statements(sql, params) {
+                        let rows = statement.query().fetch(&mut *connection);
+                        so_far = answer(side, &self.endpoint, what, taken(rows, |row| take(row))).await?;
+                        if so_far.is_err() {
+                            break;
+                        }
+                    }
+                    so_far
+                }
+                Connection::Sqlite(connection) => {
+                    let rows = sqlite::bind(sqlx::query(text), params).fetch(connection);
+                    answer(side, &self.endpoint, what, taken(rows, |row| take(row))).await?
+                }
+            };
+            outcome.map_err(|damage| Error::new(side, Class::Permanent, format!("{what}: {damage}")))
+        })
     }
 
     /// Changes rows; answers how many.
@@ -340,19 +364,16 @@ impl Session {
     }
 }
 
-/// Decodes rows as they come, so that none is kept twice, and lets others work in between: many rows lie ready at once.
+/// Takes rows as they come, so that none is kept twice, and lets others work in between: many rows lie ready at once.
 /// All of them are taken from the session, also behind one that is damaged.
-async fn decoded<R, T>(
+async fn taken<R>(
     mut rows: impl Stream<Item = Result<R, sqlx::Error>> + Unpin,
-    mut decode: impl FnMut(&R) -> Result<T, Damage>,
-) -> Result<Result<Vec<T>, Damage>, sqlx::Error> {
-    let mut all = Ok(Vec::new());
+    mut take: impl FnMut(&R) -> Result<(), Damage>,
+) -> Result<Result<(), Damage>, sqlx::Error> {
+    let mut all = Ok(());
     while let Some(row) = rows.try_next().await? {
-        if let Ok(so_far) = &mut all {
-            match decode(&row) {
-                Ok(value) => so_far.push(value),
-                Err(damage) => all = Err(damage),
-            }
+        if all.is_ok() {
+            all = take(&row);
         }
         consume_budget().await;
     }

@@ -13,7 +13,7 @@ pub struct Column {
 }
 
 /// A row of a target table, without its `id`, `source_fk` and the times that rbac-sync sets.
-pub trait Record: Sized {
+pub trait Record: Sized + Send + Sync {
     /// The table.
     const TABLE: &'static str;
     /// Whether the table has a `source_fk` (a series has its study's, an instance its series').

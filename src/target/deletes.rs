@@ -64,7 +64,7 @@ impl TargetSession {
         after: i64,
         upto: i64,
         limit: usize,
-        there: impl Fn(i64, &str) -> bool,
+        there: impl Fn(i64, &str) -> bool + Sync,
     ) -> Result<(Vec<Candidate>, Option<i64>), Error> {
         let (columns, table) = if level == Level::Patient {
             ("id, source_pk, ''", "rbac_patient")

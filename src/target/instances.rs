@@ -111,7 +111,7 @@ impl TargetSession {
         &mut self,
         series_id: i64,
         uids: Vec<&str>,
-        mut show: impl FnMut(&Standing<'_, Instance>) -> Result<(), Damage>,
+        mut show: impl FnMut(&Standing<'_, Instance>) -> Result<(), Damage> + Send,
     ) -> Result<(), Error> {
         let sql = format!(
             "SELECT id, {}, {} FROM {} WHERE {} AND series_fk = $2",

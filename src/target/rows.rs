@@ -16,7 +16,7 @@ impl TargetSession {
         &mut self,
         key: &str,
         keys: Param<'_>,
-        mut show: impl FnMut(&Standing<'_, T>) -> Result<(), Damage>,
+        mut show: impl FnMut(&Standing<'_, T>) -> Result<(), Damage> + Send,
     ) -> Result<(), Error> {
         let deleted = if T::HAS_LIFE { "CASE WHEN deleted_at IS NULL THEN 0 ELSE 1 END" } else { "0" };
         let source = if T::HAS_SOURCE { " AND source_fk = $2" } else { "" };
@@ -122,7 +122,7 @@ impl TargetSession {
     pub async fn show_studies(
         &mut self,
         uids: Vec<&str>,
-        show: impl FnMut(&Standing<'_, Study>) -> Result<(), Damage>,
+        show: impl FnMut(&Standing<'_, Study>) -> Result<(), Damage> + Send,
     ) -> Result<(), Error> {
         self.show("study_uid", Param::Texts(uids), show).await
     }
@@ -134,7 +134,7 @@ impl TargetSession {
     pub async fn show_series(
         &mut self,
         study_ids: &[i64],
-        show: impl FnMut(&Standing<'_, Series>) -> Result<(), Damage>,
+        show: impl FnMut(&Standing<'_, Series>) -> Result<(), Damage> + Send,
     ) -> Result<(), Error> {
         self.show("study_fk", Param::Ints(study_ids), show).await
     }
@@ -146,7 +146,7 @@ impl TargetSession {
     pub async fn show_instances(
         &mut self,
         series_ids: &[i64],
-        show: impl FnMut(&Standing<'_, Instance>) -> Result<(), Damage>,
+        show: impl FnMut(&Standing<'_, Instance>) -> Result<(), Damage> + Send,
     ) -> Result<(), Error> {
         self.show("series_fk", Param::Ints(series_ids), show).await
     }

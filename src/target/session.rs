@@ -151,7 +151,7 @@ impl TargetSession {
         Ok(id)
     }
 
-    /// Whether several sessions can write rows of one source at a time without waiting for each other.
+    /// Whether several sessions can write different rows at a time without waiting for each other.
     #[must_use]
     pub fn has_many_writers(&self) -> bool {
         !self.dry_run && self.lease.dialect() == Dialect::Postgres
@@ -172,11 +172,11 @@ impl TargetSession {
     }
 
     /// Asks; a target without tables (in a dry run) has no rows.
-    pub(super) async fn read<T>(
+    pub(super) async fn read<T: Send>(
         &mut self,
         sql: impl Into<Arc<str>>,
         params: &[Param<'_>],
-        decode: impl FnMut(&dyn Cells) -> Result<T, Damage>,
+        decode: impl FnMut(&dyn Cells) -> Result<T, Damage> + Send,
     ) -> Result<Vec<T>, Error> {
         if !self.installed {
             return Ok(Vec::new());

@@ -24,6 +24,9 @@ const IDENTIFIER_COLUMNS: [Column; 3] = [
     Column { name: "issuer", kind: ValueKind::Text },
 ];
 
+/// The cells of rows, one after the other.
+type Rows<'r, 'a> = &'r mut (dyn ExactSizeIterator<Item = Vec<Value<'a>>> + Send);
+
 /// A value that all rows of a statement share.
 #[derive(Clone, Copy)]
 enum Constant {
@@ -46,7 +49,7 @@ impl TargetSession {
     /// # Errors
     /// The database failed.
     pub async fn insert<T: Record>(&mut self, rows: &[(i64, &T)]) -> Result<(), Error> {
-        self.add(T::TABLE, &columns::<T>(), &self.constants::<T>(), cells(rows), "").await
+        self.add(T::TABLE, &columns::<T>(), &self.constants::<T>(), &mut cells(rows), "").await
     }
 
     /// Inserts rows under new ids, or overwrites the rows that have these ids; all of them live.
@@ -54,14 +57,18 @@ impl TargetSession {
     /// # Errors
     /// The database failed.
     pub async fn upsert<T: Record>(&mut self, rows: &[(i64, &T)]) -> Result<(), Error> {
-        let mut set: Vec<&str> = T::COLUMNS.iter().map(|column| column.name).collect();
+        // Who overwrites a row knows its key, so that is equal; and a statement that could change it would wait for
+        // all who refer to the row.
+        let (number, name) = T::KEY;
+        let rest = T::COLUMNS.iter().zip(0..).filter(|(_, index)| ![number, name].contains(&Some(*index)));
+        let mut set: Vec<&str> = rest.map(|(column, _)| column.name).collect();
         let mut set_constants = Vec::new();
         if T::HAS_LIFE {
             set.push("synced_at");
             set_constants.push("deleted_at = NULL");
         }
         let conflict = on_conflict_set(self.lease.dialect(), &["id"], &set, &set_constants);
-        self.add(T::TABLE, &columns::<T>(), &self.constants::<T>(), cells(rows), &conflict).await
+        self.add(T::TABLE, &columns::<T>(), &self.constants::<T>(), &mut cells(rows), &conflict).await
     }
 
     /// Adds the identifiers of patients that have none yet, by the patients' `id`.
@@ -73,7 +80,7 @@ impl TargetSession {
             .iter()
             .flat_map(|(id, patient)| patient.identifiers.iter().map(|own| identifier_cells(*id, own)))
             .collect();
-        self.add(IDENTIFIERS, &IDENTIFIER_COLUMNS, &[], cells.into_iter(), "").await
+        self.add(IDENTIFIERS, &IDENTIFIER_COLUMNS, &[], &mut cells.into_iter(), "").await
     }
 
     /// Replaces the identifiers of patients, by the patients' `id`.
@@ -101,7 +108,7 @@ impl TargetSession {
         table: &str,
         columns: &[Column],
         constants: &[(&str, Constant)],
-        mut rows: impl ExactSizeIterator<Item = Vec<Value<'a>>>,
+        rows: Rows<'_, 'a>,
         conflict: &str,
     ) -> Result<(), Error> {
         if self.dry_run || rows.len() == 0 {
@@ -136,7 +143,7 @@ impl TargetSession {
                         text = (size, format!("{into} {}{conflict}", values(names.len(), size)).into());
                     }
                     let mut params: Vec<Param<'_>> = Vec::with_capacity(names.len() * size);
-                    for row in rows.by_ref().take(size) {
+                    for row in (&mut *rows).take(size) {
                         params.extend(row.into_iter().map(Param::Cell));
                         params.extend(constants.iter().map(|(_, constant)| constant.param(now)));
                     }
@@ -152,7 +159,7 @@ impl TargetSession {
         table: &str,
         names: &[&str],
         constants: &[(&str, Constant)],
-        rows: impl Iterator<Item = Vec<Value<'a>>>,
+        rows: Rows<'_, 'a>,
     ) -> Result<(), Error> {
         let shared: Vec<Shared> = constants
             .iter()
