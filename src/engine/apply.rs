@@ -79,7 +79,7 @@ impl StudyPage {
 pub(super) enum Keep {
     /// It ends with the page.
     Commit,
-    /// It is left open, for what belongs to these rows: a cursor.
+    /// It is left open, for what belongs to these rows: a cursor. Where pens write it ends all the same.
     Open,
 }
 
@@ -93,7 +93,7 @@ pub(super) struct Apply<'r> {
     /// Counts of the transaction under way.
     pub(super) uncommitted: &'r mut Levels,
     pub(super) progress: &'r watch::Sender<Levels>,
-    /// Write what needs no transaction with other rows; none: this session writes all.
+    /// Write studies; none: this session does.
     pub(super) pens: Option<&'r mut Pens>,
 }
 
@@ -161,16 +161,8 @@ impl Apply<'_> {
             series.row.institution_fk = self.institutions.id(series.row.institution.as_deref());
         }
         let sheet = Sheet { studies, series };
-        if keep == Keep::Commit
-            && let Some(pens) = self.pens.take()
-            && pens.ready(self.target).await
-        {
-            // What the rows refer to must be kept when another session writes them.
-            let first_id = self.target.allocate(sheet.rows()).await?;
-            self.commit().await?;
-            let written = pens.write(sheet, first_id).await?;
-            self.kept(written);
-            return Ok(());
+        if let Some(pens) = self.pens.take() {
+            return self.hand_over(sheet, pens).await;
         }
         let written = sheet.write(self.target).await?;
         *self.uncommitted += written.levels;
@@ -178,18 +170,34 @@ impl Apply<'_> {
         self.end(keep).await
     }
 
-    /// Waits until the pens have written all that they were given.
-    pub(super) async fn all_written(&mut self) -> Result<(), Error> {
-        while let Some(pens) = &mut self.pens
-            && let Some(written) = pens.ended().await?
-        {
-            self.kept(written);
+    /// Has a pen write a sheet, when what its rows refer to is kept.
+    async fn hand_over(&mut self, sheet: Sheet, pens: &mut Pens) -> Result<(), Error> {
+        let first_id = if sheet.rows() == 0 { 0 } else { self.target.allocate(sheet.rows()).await? };
+        self.commit().await?;
+        let written = pens.ready().await?;
+        self.kept(written);
+        if sheet.rows() > 0 {
+            pens.write(sheet, first_id);
         }
         Ok(())
     }
 
+    /// Waits until the pens have written all that they were given, also when one of them fails.
+    pub(super) async fn all_written(&mut self) -> Result<(), Error> {
+        let Some(pens) = self.pens.take() else { return Ok(()) };
+        let mut outcome = Ok(());
+        loop {
+            match pens.ended().await {
+                Ok(None) => return outcome,
+                Ok(written) => self.kept(written),
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+        }
+    }
+
     /// A pen has kept its rows.
-    fn kept(&mut self, written: Written) {
+    fn kept(&mut self, written: Option<Written>) {
+        let written = written.unwrap_or_default();
         self.progress.send_modify(|levels| *levels += written.levels);
         self.note_absent(written.absent);
     }

@@ -3,8 +3,8 @@
 //! rows beside those that are written, for which the sessions would wait for each other.
 //!
 //! Each sheet is a transaction of its own. What it refers to was committed before, its ids were taken before, and no
-//! other sheet has its keys: so no session waits for another, and they may end in any order. The cursor moves when
-//! all of them have.
+//! other sheet has its keys: so no pen waits for another, and they may end in any order. The run's own session never
+//! waits for a pen inside a transaction, whose locks the pen could want. The cursor moves when all sheets are kept.
 
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
@@ -16,39 +16,37 @@ use crate::target::TargetSession;
 /// Sheets that are written at a time.
 const PENS: usize = 2;
 
-/// Sessions that write sheets, each in a task. Dropping them takes back what is not committed.
+/// Sessions that write sheets. Dropping them takes back what is not committed.
 pub(super) struct Pens {
     idle: Vec<TargetSession>,
     busy: JoinSet<Result<(TargetSession, Written), Error>>,
-    most: usize,
 }
 
 impl Pens {
-    /// No session yet.
-    pub(super) fn new() -> Self {
-        Self { idle: Vec::new(), busy: JoinSet::new(), most: PENS }
-    }
-
-    /// Whether there is a pen, if not now then when one has written its sheet. Opens sessions like `target` while
-    /// the server takes them: a load needs one for itself, and no more than that.
-    pub(super) async fn ready(&mut self, target: &TargetSession) -> bool {
-        if self.idle.is_empty() && self.busy.len() < self.most {
+    /// Opens as many sessions like `target` as the server takes; none: it takes no further one, and the run's own has
+    /// to write. Call it outside of a transaction.
+    pub(super) async fn open(target: &TargetSession) -> Option<Self> {
+        let mut idle = Vec::with_capacity(PENS);
+        while idle.len() < PENS {
             match target.another().await {
-                Ok(session) => self.idle.push(session),
+                Ok(session) => idle.push(session),
                 Err(error) => {
-                    self.most = self.busy.len();
-                    tracing::info!(%error, "the load goes on without one more session that writes");
+                    tracing::info!(%error, "the load goes on with fewer sessions than it would have");
+                    break;
                 }
             }
         }
-        self.most > 0
+        (!idle.is_empty()).then(|| Self { idle, busy: JoinSet::new() })
     }
 
-    /// Begins to write a sheet under new ids from `first_id` on, when a pen is idle; answers what one has written
-    /// meanwhile.
-    pub(super) async fn write(&mut self, sheet: Sheet, first_id: i64) -> Result<Written, Error> {
-        let written = if self.idle.is_empty() { self.ended().await?.unwrap_or_default() } else { Written::default() };
-        let mut session = self.idle.pop().expect("who writes has asked whether there is a pen");
+    /// Waits until a pen is idle; answers what it has written, if it had to be waited for.
+    pub(super) async fn ready(&mut self) -> Result<Option<Written>, Error> {
+        if self.idle.is_empty() { self.ended().await } else { Ok(None) }
+    }
+
+    /// Begins to write a sheet, its new rows under ids from `first_id` on; call it behind [`Pens::ready`].
+    pub(super) fn write(&mut self, sheet: Sheet, first_id: i64) {
+        let mut session = self.idle.pop().expect("a pen is idle");
         session.take_ids(first_id, sheet.rows());
         let writing = async move {
             let written = sheet.write(&mut session).await?;
@@ -56,10 +54,9 @@ impl Pens {
             Ok((session, written))
         };
         self.busy.spawn(writing.in_current_span());
-        Ok(written)
     }
 
-    /// Waits for a pen, and answers what it has written; none: all of them are idle.
+    /// Waits for a pen that writes, and answers what it has written; none: no pen does.
     pub(super) async fn ended(&mut self) -> Result<Option<Written>, Error> {
         let Some(ended) = self.busy.join_next().await else { return Ok(None) };
         let (session, written) = ended.map_err(|error| match error.try_into_panic() {

@@ -82,8 +82,9 @@ impl Run<'_> {
     pub(super) async fn studies(&mut self, pks: &[i64]) -> Result<(), Error> {
         let pks: Vec<i64> = pks.iter().copied().filter(|pk| self.seen.studies.insert(*pk)).collect();
         // On the heap: looks call looks, and all of them together are too much for the stack of a thread.
-        Box::pin(self.pages::<StudyPage>(&pks)).await?;
-        self.split().1.all_written().await?;
+        let handed_over = Box::pin(self.pages::<StudyPage>(&pks)).await;
+        let written = self.split().1.all_written().await;
+        handed_over.and(written)?;
         for pks in pks.chunks(STUDIES) {
             Box::pin(self.follow_instances(pks)).await?;
         }

@@ -24,7 +24,7 @@ impl<S: Send + 'static> Reader<S> {
         self.0.expect(HERE)
     }
 
-    /// Writes a page while the next one is read. What the source fails with comes after the page is written; what the
+    /// Writes a page, or has it written, while the next one is read. What the source fails with comes after the page is written; what the
     /// target fails with does not wait for the source, and the view is lost.
     pub(super) async fn overlap<T: Send + 'static>(
         &mut self,

@@ -76,7 +76,9 @@ impl Run<'_> {
         }
         self.commit().await?;
         self.sweep(Level::Patient, Some(places[Level::Patient as usize])).await?;
-        self.pens = self.target.has_many_writers().then(Pens::new);
+        if self.target.has_many_writers() {
+            self.pens = Pens::open(&self.target).await;
+        }
         self.sweep(Level::Study, Some(places[Level::Study as usize])).await?;
         self.pens = None;
         if self.settings.instances {

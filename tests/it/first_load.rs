@@ -1,7 +1,7 @@
 //! The first run of a source: everything arrives, and a second run finds nothing to do.
 
 use crate::harness::cluster;
-use crate::harness::daemon::CAP;
+use crate::harness::daemon::{CAP, Daemon};
 use crate::harness::db::{Cells, Db};
 use crate::harness::generate;
 use crate::harness::random;
@@ -61,9 +61,57 @@ async fn an_archive_of_many_pages_arrives_where_the_target_takes_two_sessions() 
     eventually("no session is open", CAP, async || check(admin.numbers(&open).await == [0], "")).await;
     generate::fill(&mut site.archive, random::studies(3000)).await;
     let load = site.sync(&[]).await;
-    assert!(load.log.contains("the load goes on without one more session"), "{}", load.log);
+    assert!(load.log.contains("the load goes on with fewer sessions"), "{}", load.log);
     admin.run(&format!("ALTER DATABASE {name} CONNECTION LIMIT -1")).await;
     site.assert_in_step("after a load by one session").await;
+}
+
+/// Series of a page refer to institutions while the next page, the last, finds codes for them.
+#[tokio::test]
+async fn institutions_get_their_codes_in_the_middle_of_a_load() {
+    let mut site = Site::new(Shape::release("5.35.0"), random::seed(19)).await;
+    site.sync(&[]).await;
+    let mut target = site.target().await;
+    for slow in [
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END'",
+        "CREATE TRIGGER slow BEFORE INSERT ON rbac_series EXECUTE FUNCTION slow()",
+        "DELETE FROM sync_cursor",
+    ] {
+        target.run(slow).await;
+    }
+    generate::fill(&mut site.archive, 5000).await;
+    let first = "study_fk < (SELECT pk FROM study ORDER BY pk OFFSET 4000 LIMIT 1)";
+    site.archive.db.run(&format!("UPDATE series SET inst_code_fk = NULL WHERE {first}")).await;
+    site.sync(&[]).await;
+    site.assert_in_step("after a load with codes in the middle").await;
+}
+
+#[tokio::test]
+async fn a_load_that_is_cancelled_reports_what_it_has_kept() {
+    let mut site = Site::new(Shape::release("5.35.0"), random::seed(18)).await;
+    let studies = random::studies(5000);
+    generate::fill(&mut site.archive, studies).await;
+    site.configure();
+    let daemon = Daemon::spawn(&site, &[]);
+    let mut target = site.target().await;
+    let has_some = async || {
+        let begun = target.tables().await.contains("rbac_study");
+        check(begun && target.numbers("SELECT count(*) FROM rbac_study").await[0] > 0, "")
+    };
+    eventually("the load has come to the studies", CAP, has_some).await;
+    let cancelled = daemon.socket.ask("POST", "/sync/cancel", None).await;
+    assert_eq!(cancelled.code, 202, "{cancelled:?}");
+    let done = daemon.status_with("the end", |status| status["is_running"] == false).await;
+    let run = done["last_result"]["run_id"].as_str().unwrap();
+    let run = daemon.get(&format!("/sync/runs/{run}")).await.json();
+    assert_eq!(run["success"], false, "{run}");
+    for (level, table) in [("study", "rbac_study"), ("series", "rbac_series")] {
+        let kept = target.numbers(&format!("SELECT count(*) FROM {table}")).await[0];
+        assert_eq!(run["levels"][level]["inserted"], kept, "{level} of {run}");
+    }
+    daemon.run("{}").await;
+    site.assert_in_step("after the run that went on").await;
+    daemon.stop().await;
 }
 
 #[tokio::test]
