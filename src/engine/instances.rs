@@ -7,70 +7,17 @@
 use std::collections::{HashMap, HashSet};
 
 use super::apply::Apply;
+use super::owner::{Owner, PAGE, groups};
 use super::plan::{Comparison, Plan};
 use super::sheet::by_id;
 use super::sweep::{END, Growth, START, page_end};
 use super::{Error, Run};
 use crate::model::Instance;
 use crate::source::{Level, SeriesPlace, Snapshot, SourceInstance};
-use crate::target::{Candidate, Cursor, Ended, InstanceCount};
+use crate::target::{Candidate, Cursor, Ended};
 
-/// Instances that are compared in one go.
-const PAGE: u64 = 3000;
 /// Series that are looked at in one go.
 const SERIES: usize = 2000;
-
-/// A series that is live in the target.
-#[derive(Clone, Debug)]
-struct Owner {
-    place: SeriesPlace,
-    /// Its `id`.
-    id: i64,
-    /// `id` of its study.
-    study_id: i64,
-    /// Its instances in the source.
-    there: u64,
-    /// Its instances in the target.
-    here: InstanceCount,
-}
-
-impl Owner {
-    fn new(place: SeriesPlace, id: i64, study_id: i64) -> Self {
-        Self { place, id, study_id, there: 0, here: InstanceCount::default() }
-    }
-
-    /// Stands for a series that a dry run does not write.
-    fn planned(place: SeriesPlace) -> Self {
-        let id = -place.pk - 1;
-        Self::new(place, id, 0)
-    }
-
-    /// Whether the mere numbers say that something is to be done. Instances that are purged to metadata stay.
-    fn differs(&self) -> bool {
-        if self.place.purged { self.there > self.here.live } else { self.there != self.here.live }
-    }
-
-    /// Rows that a comparison reads from one side at the most.
-    fn size(&self) -> u64 {
-        self.there.max(self.here.all)
-    }
-
-    fn wanted(&self, found: SourceInstance) -> Instance {
-        Instance { series_fk: self.id, ..found.row }
-    }
-
-    fn candidate(&self, id: i64, source_pk: i64, instance_uid: String) -> Candidate {
-        Candidate {
-            id,
-            source_pk,
-            study_id: self.study_id,
-            study_uid: self.place.study_uid.clone(),
-            series_uid: self.place.series_uid.clone(),
-            series_id: self.id,
-            instance_uid,
-        }
-    }
-}
 
 impl Run<'_> {
     /// Looks at series again, each with all its instances.
@@ -355,54 +302,8 @@ async fn read_page(
     Ok((found, last))
 }
 
-/// Series in groups that make at most one page each.
-fn groups(owners: Vec<Owner>) -> Vec<Vec<Owner>> {
-    let mut groups: Vec<Vec<Owner>> = Vec::new();
-    let mut rows = PAGE;
-    for owner in owners {
-        match groups.last_mut().filter(|_| rows + owner.size() <= PAGE) {
-            Some(group) => {
-                rows += owner.size();
-                group.push(owner);
-            }
-            None => {
-                rows = owner.size();
-                groups.push(vec![owner]);
-            }
-        }
-    }
-    groups
-}
-
 /// Names, each once.
 fn distinct<T>(rows: &[T], name: impl Fn(&T) -> &String) -> Vec<&str> {
     let names: HashSet<&str> = rows.iter().map(|row| name(row).as_str()).collect();
     names.into_iter().collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn owner(pk: i64, there: u64, live: u64, purged: bool) -> Owner {
-        let uid = pk.to_string();
-        let place = SeriesPlace { pk, study_pk: 1, study_uid: uid.clone(), series_uid: uid, deleting: false, purged };
-        Owner { there, here: InstanceCount { all: live, live }, ..Owner::new(place, pk, 1) }
-    }
-
-    #[test]
-    fn a_group_is_never_more_than_a_page() {
-        let sizes = [PAGE, 1, 1000, PAGE - 1001, 1, PAGE - 1, 2];
-        let groups = groups(sizes.into_iter().zip(0..).map(|(size, pk)| owner(pk, size, 0, false)).collect());
-        let sizes: Vec<Vec<u64>> = groups.iter().map(|group| group.iter().map(Owner::size).collect()).collect();
-        assert_eq!(sizes, [vec![PAGE], vec![1, 1000, PAGE - 1001], vec![1, PAGE - 1], vec![2]]);
-    }
-
-    #[test]
-    fn instances_that_are_purged_to_metadata_make_no_difference_but_new_ones_do() {
-        assert!(owner(1, 3, 4, false).differs() && owner(1, 4, 3, false).differs());
-        assert!(!owner(1, 4, 4, false).differs());
-        assert!(!owner(1, 0, 4, true).differs());
-        assert!(owner(1, 5, 4, true).differs());
-    }
 }

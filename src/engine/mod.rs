@@ -33,6 +33,7 @@ mod instances;
 mod institutions;
 mod memory;
 mod orphans;
+mod owner;
 mod pens;
 mod plan;
 mod project;
