@@ -172,7 +172,7 @@ impl Apply<'_> {
 
     /// Has a pen write a sheet, when what its rows refer to is kept.
     async fn hand_over(&mut self, sheet: Sheet, pens: &mut Pens) -> Result<(), Error> {
-        let first_id = if sheet.rows() == 0 { 0 } else { self.target.allocate(sheet.rows()).await? };
+        let first_id = self.target.allocate(sheet.rows()).await?;
         self.commit().await?;
         let written = pens.ready().await?;
         self.kept(written);

@@ -280,7 +280,7 @@ impl Apply<'_> {
 
     async fn write_instances(&mut self, plan: &Plan<Instance>) -> Result<(), Error> {
         *self.uncommitted.instances() += plan.counts();
-        let first = if plan.insert.is_empty() { 0 } else { self.target.allocate(plan.insert.len()).await? };
+        let first = self.target.allocate(plan.insert.len()).await?;
         let inserted: Vec<(i64, &Instance)> = (first..).zip(&plan.insert).collect();
         self.target.insert(&inserted).await?;
         self.target.upsert(&by_id(&plan.update)).await

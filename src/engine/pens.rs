@@ -9,8 +9,9 @@
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
+use super::Error;
+use super::reader::unjoined;
 use super::sheet::{Sheet, Written};
-use super::{Class, Error, Side};
 use crate::target::TargetSession;
 
 /// Sheets that are written at a time.
@@ -59,10 +60,7 @@ impl Pens {
     /// Waits for a pen that writes, and answers what it has written; none: no pen does.
     pub(super) async fn ended(&mut self) -> Result<Option<Written>, Error> {
         let Some(ended) = self.busy.join_next().await else { return Ok(None) };
-        let (session, written) = ended.map_err(|error| match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Error::new(Side::Run, Class::Cancelled, "cancelled"),
-        })??;
+        let (session, written) = ended.map_err(unjoined)??;
         self.idle.push(session);
         Ok(Some(written))
     }

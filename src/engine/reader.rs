@@ -4,6 +4,7 @@
 use std::ops::{Deref, DerefMut};
 
 use futures_util::future::BoxFuture;
+use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
@@ -24,8 +25,8 @@ impl<S: Send + 'static> Reader<S> {
         self.0.expect(HERE)
     }
 
-    /// Writes a page, or has it written, while the next one is read. What the source fails with comes after the page is written; what the
-    /// target fails with does not wait for the source, and the view is lost.
+    /// Writes a page, or has it written, while the next one is read. What the source fails with comes after that; what
+    /// the target fails with does not wait for the source, and the view is lost.
     pub(super) async fn overlap<T: Send + 'static>(
         &mut self,
         write: impl Future<Output = Result<(), Error>>,
@@ -38,12 +39,17 @@ impl<S: Send + 'static> Reader<S> {
         };
         let reading = AbortOnDropHandle::new(tokio::spawn(reading.in_current_span()));
         write.await?;
-        let (view, page) = reading.await.map_err(|error| match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Error::new(Side::Run, Class::Cancelled, "cancelled"),
-        })?;
+        let (view, page) = reading.await.map_err(unjoined)?;
         self.0 = Some(view);
         page
+    }
+}
+
+/// Why a task of a run has no outcome: it was dropped with the run, or it panicked, and so does this one.
+pub(super) fn unjoined(error: JoinError) -> Error {
+    match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => Error::new(Side::Run, Class::Cancelled, "cancelled"),
     }
 }
 

@@ -42,7 +42,7 @@ impl Sheet {
         let known: Vec<i64> = plan.update.iter().chain(&plan.unchanged).map(|(id, _)| *id).collect();
         let mut written = Written::default();
         written.levels.study += plan.counts();
-        let first = if plan.insert.is_empty() { 0 } else { target.allocate(plan.insert.len()).await? };
+        let first = target.allocate(plan.insert.len()).await?;
         let inserted: Vec<(i64, &Study)> = (first..).zip(&plan.insert).collect();
         let updated = by_id(&plan.update);
         target.insert(&inserted).await?;
@@ -75,7 +75,7 @@ async fn write_series(
     }
     let plan = comparison.end().plan(wanted);
     written.levels.series += plan.counts();
-    let first = if plan.insert.is_empty() { 0 } else { target.allocate(plan.insert.len()).await? };
+    let first = target.allocate(plan.insert.len()).await?;
     let inserted: Vec<(i64, &Series)> = (first..).zip(&plan.insert).collect();
     target.insert(&inserted).await?;
     target.upsert(&by_id(&plan.update)).await?;

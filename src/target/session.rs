@@ -239,7 +239,7 @@ impl TargetSession {
         }
     }
 
-    /// The first of `count` ids that no row has ever had. In a dry run they are negative.
+    /// The first of `count` ids that no row has ever had; none are had without asking. In a dry run they are negative.
     ///
     /// # Errors
     /// The database failed.
