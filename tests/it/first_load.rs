@@ -70,15 +70,7 @@ async fn an_archive_of_many_pages_arrives_where_the_target_takes_two_sessions() 
 #[tokio::test]
 async fn institutions_get_their_codes_in_the_middle_of_a_load() {
     let mut site = Site::new(Shape::release("5.35.0"), random::seed(19)).await;
-    site.sync(&[]).await;
-    let mut target = site.target().await;
-    for slow in [
-        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END'",
-        "CREATE TRIGGER slow BEFORE INSERT ON rbac_series EXECUTE FUNCTION slow()",
-        "DELETE FROM sync_cursor",
-    ] {
-        target.run(slow).await;
-    }
+    loads_slowly(&site).await;
     generate::fill(&mut site.archive, 5000).await;
     let first = "study_fk < (SELECT pk FROM study ORDER BY pk OFFSET 4000 LIMIT 1)";
     site.archive.db.run(&format!("UPDATE series SET inst_code_fk = NULL WHERE {first}")).await;
@@ -89,15 +81,11 @@ async fn institutions_get_their_codes_in_the_middle_of_a_load() {
 #[tokio::test]
 async fn a_load_that_is_cancelled_reports_what_it_has_kept() {
     let mut site = Site::new(Shape::release("5.35.0"), random::seed(18)).await;
-    let studies = random::studies(5000);
-    generate::fill(&mut site.archive, studies).await;
+    let mut target = loads_slowly(&site).await;
+    generate::fill(&mut site.archive, 5000).await;
     site.configure();
     let daemon = Daemon::spawn(&site, &[]);
-    let mut target = site.target().await;
-    let has_some = async || {
-        let begun = target.tables().await.contains("rbac_study");
-        check(begun && target.numbers("SELECT count(*) FROM rbac_study").await[0] > 0, "")
-    };
+    let has_some = async || check(target.numbers("SELECT count(*) FROM rbac_study").await[0] > 0, "");
     eventually("the load has come to the studies", CAP, has_some).await;
     let cancelled = daemon.socket.ask("POST", "/sync/cancel", None).await;
     assert_eq!(cancelled.code, 202, "{cancelled:?}");
@@ -166,6 +154,20 @@ async fn a_dry_run_says_what_would_change_and_writes_nothing() {
         }
         site.assert_in_step("after the real run").await;
     }
+}
+
+/// Makes the tables of the target, so that a first load takes a while there for each page of studies.
+async fn loads_slowly(site: &Site) -> Db {
+    site.sync(&[]).await;
+    let mut target = site.target().await;
+    for slow in [
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END'",
+        "CREATE TRIGGER slow BEFORE INSERT ON rbac_series EXECUTE FUNCTION slow()",
+        "DELETE FROM sync_cursor",
+    ] {
+        target.run(slow).await;
+    }
+    target
 }
 
 async fn arrives_whole(site: &mut Site, studies: u32) {
