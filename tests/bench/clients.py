@@ -1,10 +1,10 @@
-"""Many clients that ask one URL again and again, each as soon as it was answered: wrk, else this process itself."""
+"""Many clients that ask one URL again and again: each as soon as it was answered, by wrk where it is installed, or all
+together at a steady rate."""
 
+import asyncio
 import dataclasses
 import re
-import selectors
 import shutil
-import socket
 import subprocess
 import time
 import urllib.parse
@@ -25,9 +25,15 @@ class Found:
 
 
 def load(url, connections, seconds):
-    """Asks for so many seconds, at least one, over so many connections."""
+    """Asks for so many seconds, at least one, over so many connections, as fast as they are answered."""
     seconds = max(round(seconds), 1)
     return by_wrk(url, connections, seconds) if shutil.which("wrk") else by_hand(url, connections, seconds)
+
+
+def steady(url, connections, seconds, rate):
+    """Asks so many times a second. Each request counts from when it is due: one that waits because the connection's
+    last was answered late has waited, too."""
+    return by_hand(url, connections, seconds, rate)
 
 
 def by_wrk(url, connections, seconds):
@@ -44,55 +50,40 @@ def by_wrk(url, connections, seconds):
     return Found("wrk", seconds, requests, errors, percentile(50), percentile(99))
 
 
-class Client:
-    """One connection and its request under way."""
-
-    def __init__(self, address, request):
-        self.socket = socket.create_connection(address, timeout=10)
-        self.request = request
-        self.ask()
-
-    def ask(self):
-        self.reply = b""
-        self.begun = time.monotonic()
-        self.socket.sendall(self.request)
-
-    def read(self):
-        """Whether the reply is complete; raises where the server has gone."""
-        part = self.socket.recv(65536)
-        if not part:
-            raise ConnectionError
-        self.reply += part
-        head, found, body = self.reply.partition(b"\r\n\r\n")
-        length = re.search(rb"(?i)^content-length: *(\d+)", head, re.MULTILINE)
-        return bool(found) and len(body) >= int(length[1])
-
-
-def by_hand(url, connections, seconds):
+def by_hand(url, connections, seconds, rate=None):
     parts = urllib.parse.urlsplit(url)
     request = f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode()
-    times, errors = [], 0
-    with selectors.DefaultSelector() as ready:
-        for _ in range(connections):
-            client = Client((parts.hostname, parts.port), request)
-            ready.register(client.socket, selectors.EVENT_READ, client)
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and ready.get_map():
-            for key, _ in ready.select(0.1):
-                client = key.data
-                try:
-                    if not client.read():
-                        continue
-                    times.append(time.monotonic() - client.begun)
-                    errors += not client.reply.startswith(b"HTTP/1.1 200 ")
-                    client.ask()
-                except OSError:
-                    errors += 1
-                    ready.unregister(client.socket)
-                    client.socket.close()
-        for key in list(ready.get_map().values()):
-            key.fileobj.close()
+    gap = connections / rate if rate else 0
+    times, errors = [], []
+
+    async def client(due, end):
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        try:
+            while due < end:
+                asked = due
+                if due > time.monotonic():
+                    await asyncio.sleep(due - time.monotonic())
+                    asked = time.monotonic()  # what this process is late by is not the server's
+                writer.write(request)
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(int(re.search(rb"(?i)^content-length: *(\d+)", head, re.MULTILINE)[1]))
+                now = time.monotonic()
+                times.append(now - asked)
+                if not head.startswith(b"HTTP/1.1 200 "):
+                    errors.append(head)
+                due = due + gap if rate else now
+        except (OSError, EOFError) as error:
+            errors.append(error)
+        finally:
+            writer.close()
+
+    async def clients():
+        begun = time.monotonic()
+        places = (begun + gap * place / connections for place in range(connections))
+        await asyncio.gather(*(client(due, begun + seconds) for due in places))
+
+    asyncio.run(clients())
     times.sort()
     if not times:
         raise SystemExit(f"wrong result: nobody answers {url}")
-    return Found("own", seconds, len(times), errors, times[len(times) // 2], times[len(times) * 99 // 100])
+    return Found("own", seconds, len(times), len(errors), times[len(times) // 2], times[len(times) * 99 // 100])
