@@ -37,6 +37,19 @@ async fn wrong_usage_is_2_and_a_daemon_out_of_reach_is_69() {
     assert_eq!(missing.0, 78, "{}", missing.1);
 }
 
+/// What `.cargo/config.toml` says of memory holds for the program, wherever it was built.
+#[tokio::test]
+async fn memory_is_given_back_soon() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = program(folder.path()).arg("--version").env("_RJEM_MALLOC_CONF", "stats_print:true").output().await;
+    let said = String::from_utf8_lossy(&output.unwrap().stderr).into_owned();
+    for option in
+        ["opt.narenas: 1\n", "opt.background_thread: true ", "opt.dirty_decay_ms: 1000 ", "opt.muzzy_decay_ms: 0 "]
+    {
+        assert!(said.contains(option), "{option}: {said}");
+    }
+}
+
 #[tokio::test]
 async fn the_clients_do_what_they_say_over_the_socket_and_over_http() {
     let (mut site, daemon, http) = started(161, 20).await;
