@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use tokio::runtime::{self, Runtime};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -84,7 +85,8 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Failur
 
     let stop = stop.child_token();
     let metrics = Metrics::new();
-    let world = World { config: options.config, env_file: options.env_file, telemetry };
+    let workers = Workers::start()?;
+    let world = World { config: options.config, env_file: options.env_file, telemetry, workers: workers.handle() };
     let supervisor = supervisor::start(world, loaded, metrics.clone(), stop.clone());
     let handle = supervisor.handle;
 
@@ -117,6 +119,29 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Failur
     while reporting.join_next().await.is_some() {}
     tracing::info!("stopped");
     outcome
+}
+
+/// Threads for what talks to databases and reads files.
+struct Workers(Option<Runtime>);
+
+impl Workers {
+    fn start() -> Result<Self, Failure> {
+        let threads = runtime::Builder::new_multi_thread().thread_name("rbac-sync-work").enable_all().build();
+        threads.map(|threads| Self(Some(threads))).map_err(|error| failed("start threads", &error))
+    }
+
+    fn handle(&self) -> runtime::Handle {
+        self.0.as_ref().expect("it is there until the drop").handle().clone()
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        // A name lookup that hangs must not keep the program from ending.
+        if let Some(threads) = self.0.take() {
+            threads.shutdown_background();
+        }
+    }
 }
 
 async fn bind(config: &Config) -> Result<Vec<Listener>, Failure> {

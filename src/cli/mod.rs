@@ -60,7 +60,8 @@ fn run(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Daemon(args) => {
             let options = daemon::Options { config: args.config, env_file: args.env_file };
-            on_all_cores(async { Ok(served(daemon::run(options, CancellationToken::new()).await)) })
+            // What takes time has threads of its own there.
+            on_one_core(async { Ok(served(daemon::run(options, CancellationToken::new()).await)) })
         }
         Command::Demo(args) => {
             let (listen, dir, studies, duration) = (args.listen, args.dir, args.studies, args.duration);

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 
 use chrono::TimeDelta;
 use proptest::prelude::*;
+use tokio::runtime;
 use tokio::time::timeout;
 
 use super::*;
