@@ -10,7 +10,7 @@ use std::time::Instant;
 use chrono::NaiveDateTime;
 
 use super::cursor::{advance, begin_in, hold};
-use super::memory::Poll;
+use super::polls::Poll;
 use super::project::AHEAD;
 use super::scan::Scan;
 use super::sweep::{START, key_of};
@@ -54,14 +54,14 @@ impl Run<'_> {
                 newest_pk[index] = Some(self.snapshot.newest_pk(level).await?);
             }
             if level == Level::Instance && !indexed {
-                if let Some(pk) = self.memory.new_behind(index) {
+                if let Some(pk) = self.memory.polls.new_behind(index) {
                     Box::pin(self.look_at_new(level, pk)).await?;
                 }
                 scan = Box::pin(self.scan_instances(scan, &mut progress)).await?;
                 continue;
             }
             let waits = !indexed && self.settings.scan_percent.is_some() && !self.memory.may_scan(index, begun);
-            match self.memory.new_behind(index).filter(|_| waits) {
+            match self.memory.polls.new_behind(index).filter(|_| waits) {
                 Some(pk) => Box::pin(self.look_at_new(level, pk)).await?,
                 None => Box::pin(self.look_at_changed(level, indexed, &mut progress)).await?,
             }
@@ -85,8 +85,8 @@ impl Run<'_> {
         self.commit().await?;
         if !self.settings.dry_run {
             // Only now: what was under way at the poll before may have been read in this one.
-            self.memory.settle(poll.horizon, self.settings.overlap, poll.at);
-            self.memory.polled(poll);
+            self.memory.polls.settle(poll.horizon, self.settings.overlap, poll.at);
+            self.memory.polls.add(poll);
             self.memory.scan = scan;
         }
         Ok(())
@@ -154,7 +154,7 @@ impl Run<'_> {
         if self.memory.orphans.is_full() {
             return Ok(());
         }
-        let limit = self.memory.limit(progress.horizon, index);
+        let limit = self.memory.polls.limit(progress.horizon, index);
         let updated_time = hold(stored.updated_time, progress.reached[index], limit, progress.now);
         let cursor = Cursor { updated_time, ..stored };
         if cursor != stored {

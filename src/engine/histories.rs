@@ -12,7 +12,7 @@ use chrono_tz::Tz;
 use proptest::prelude::*;
 
 use super::cursor::{advance, begin, begin_in, hold};
-use super::memory::{Memory, Poll};
+use super::polls::{Poll, Polls};
 use super::scan::Scan;
 use super::sweep::LONGEST_TRANSACTION;
 use crate::source::{Horizon, LEVELS};
@@ -68,11 +68,11 @@ impl World {
     fn play(&self, transactions: &[Transaction], looks: &[Look]) -> (BTreeSet<usize>, Option<NaiveDateTime>) {
         let mut read = BTreeSet::new();
         let mut cursor = None;
-        let (mut memory, start) = (Memory::default(), Instant::now());
+        let (mut polls, start) = (Polls::default(), Instant::now());
         let mut scan = None;
         for (number, look) in looks.iter().enumerate() {
             if look.restarted {
-                memory = Memory::default();
+                polls = Polls::default();
                 scan = None;
             }
             let (now, instant) = (self.local(look.at), start + Duration::from_secs(look.at.unsigned_abs()));
@@ -97,21 +97,21 @@ impl World {
             let in_parts = self.part.filter(|_| number + 1 < looks.len());
             if let Some(part) = in_parts {
                 if look.scans {
-                    let begun = scan.unwrap_or_else(|| Scan::new(cursor, since, now, memory.limit(horizon, 0)));
+                    let begun = scan.unwrap_or_else(|| Scan::new(cursor, since, now, polls.limit(horizon, 0)));
                     let (left, found) = scan_part(begun, part, &visible);
                     read.extend(found);
                     scan = left.ok();
                     reached = left.err().map_or(cursor, |ended| ended.end(cursor));
                 }
-            } else if look.scans || memory.new_behind(0).is_none() {
+            } else if look.scans || polls.new_behind(0).is_none() {
                 let found: Vec<(usize, NaiveDateTime)> =
                     visible.into_iter().filter(|(_, time)| *time >= since).collect();
                 read.extend(found.iter().map(|(tx, _)| *tx));
                 reached = advance(cursor, found.iter().map(|(_, time)| *time), now);
             }
-            cursor = hold(cursor, reached, memory.limit(horizon, 0), now);
-            memory.settle(horizon, overlap, instant);
-            memory.polled(Poll { at: instant, horizon, now, reached: [reached; LEVELS], newest_pk: [Some(0); LEVELS] });
+            cursor = hold(cursor, reached, polls.limit(horizon, 0), now);
+            polls.settle(horizon, overlap, instant);
+            polls.add(Poll { at: instant, horizon, now, reached: [reached; LEVELS], newest_pk: [Some(0); LEVELS] });
         }
         (read, cursor)
     }

@@ -2,24 +2,22 @@
 //!
 //! All of it can be lost: the next run then reads more than it had to. Pure.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, Utc};
 
-use super::cursor::advance;
 use super::gone::{Gone, Tally};
 use super::institutions::Codes;
 use super::orphans::Orphans;
+use super::polls::Polls;
 use super::scan::Scan;
 use super::sweep::{END, START};
 use super::{Kind, Settings};
-use crate::source::{Horizon, LEVELS};
+use crate::source::LEVELS;
 use crate::target::{Candidate, Pass, Passes};
 
-/// Polls that are remembered at the most; forgetting one in the middle only makes a cursor move later.
-const POLLS: usize = 64;
 /// Looks that find rows gone: the passes of the rolling comparison, and the run's own.
 pub(super) const LOOKS: usize = OWN + 1;
 /// The index of the run's own look: a delta or a full run.
@@ -31,21 +29,6 @@ const SMALLEST_PAGE: usize = 50;
 /// Larger ones hold a transaction of the target for long.
 const LARGEST_PAGE: usize = 2000;
 
-/// A delta that has ended: how far it had read, and what it could not have seen.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Poll {
-    /// When it was.
-    pub(super) at: Instant,
-    /// The view that it read, where the database can tell.
-    pub(super) horizon: Option<Horizon>,
-    /// The archive's clock at its beginning.
-    pub(super) now: NaiveDateTime,
-    /// Up to which `updated_time` each level had been read; what begins later writes nothing older.
-    pub(super) reached: [Option<NaiveDateTime>; LEVELS],
-    /// The largest pk of each level at that time; none where an index made it needless.
-    pub(super) newest_pk: [Option<i64>; LEVELS],
-}
-
 /// The memory of one source.
 #[derive(Debug)]
 pub struct Memory {
@@ -54,7 +37,8 @@ pub struct Memory {
     /// Whether the target has not kept all that the passes below were told: while a run is under way, and after
     /// one that was dropped, cancelled or failed by the target.
     doubtful: bool,
-    polls: VecDeque<Poll>,
+    /// The deltas that have ended.
+    pub(super) polls: Polls,
     /// When the next scan of `updated_time` without an index may begin, by level.
     scan_due: [Option<Instant>; LEVELS],
     /// The scan of the instances that is under way, in parts.
@@ -87,7 +71,7 @@ impl Default for Memory {
         Self {
             tenure: None,
             doubtful: false,
-            polls: VecDeque::new(),
+            polls: Polls::default(),
             scan_due: [None; LEVELS],
             scan: None,
             passes: None,
@@ -128,47 +112,6 @@ impl Memory {
     /// The run has ended, and the target has kept what it was told.
     pub(super) fn kept(&mut self) {
         self.doubtful = false;
-    }
-
-    /// Remembers a delta that has ended. What it did not scan had been read as far as at the poll before.
-    pub(super) fn polled(&mut self, mut poll: Poll) {
-        if let Some(before) = self.polls.back() {
-            for (reached, before) in poll.reached.iter_mut().zip(before.reached) {
-                *reached = advance((*reached).max(before), std::iter::empty(), poll.now);
-            }
-        }
-        if self.polls.len() == POLLS {
-            self.polls.remove(POLLS / 2);
-        }
-        self.polls.push_back(poll);
-    }
-
-    /// Forgets the polls that no longer matter after a run that has read `horizon` now: all but the latest
-    /// settled one and the one before it. Where the database cannot tell which transactions are under
-    /// way, a poll counts as settled after `overlap`.
-    pub(super) fn settle(&mut self, horizon: Option<Horizon>, overlap: Duration, now: Instant) {
-        let settled = self.polls.iter().rposition(|poll| match (poll.horizon, horizon) {
-            (Some(then), Some(now)) => then.xmax <= now.xmin,
-            _ => now.duration_since(poll.at) >= overlap,
-        });
-        if let Some(settled) = settled {
-            self.polls.drain(..settled.saturating_sub(1));
-        }
-    }
-
-    /// How far a cursor may move while transactions are under way. Those that `horizon` does not show
-    /// began after the latest poll whose `xmax` is not above its `xmin`, so what they write is not older
-    /// than what that poll reached. `None`: no limit; `Some(None)`: not at all.
-    pub(super) fn limit(&self, horizon: Option<Horizon>, level: usize) -> Option<Option<NaiveDateTime>> {
-        let horizon = horizon.filter(|horizon| horizon.xmin < horizon.xmax)?;
-        let settled = |poll: &&Poll| poll.horizon.is_some_and(|then| then.xmax <= horizon.xmin);
-        Some(self.polls.iter().rev().find(settled).and_then(|poll| poll.reached[level]))
-    }
-
-    /// Behind which pk rows may be new since the polls that are settled; `None` before the first poll.
-    /// A pk is drawn shortly before its transaction gets an ID, hence one poll more than settled.
-    pub(super) fn new_behind(&self, level: usize) -> Option<i64> {
-        self.polls.front()?.newest_pk[level]
     }
 
     /// Whether a scan may begin, so that scans take at most their share of the time.
@@ -300,26 +243,14 @@ fn anew(pass: Pass) -> Pass {
 #[cfg(test)]
 mod tests {
     use super::super::gone::tests::{candidates, settings};
+    use super::super::polls::tests::poll;
     use super::*;
     use crate::source::Level;
-
-    fn at(second: u32) -> NaiveDateTime {
-        chrono::NaiveDate::from_ymd_opt(2026, 1, 1).unwrap().and_hms_opt(0, 0, second).unwrap()
-    }
-
-    fn horizon(xmin: i64, xmax: i64) -> Option<Horizon> {
-        Some(Horizon { xmin, xmax })
-    }
-
-    fn poll(horizon: Option<Horizon>, second: u32) -> Poll {
-        let newest_pk = [Some(i64::from(second) * 100); LEVELS];
-        Poll { at: Instant::now(), horizon, now: at(second), reached: [Some(at(second)); LEVELS], newest_pk }
-    }
 
     #[test]
     fn after_a_run_that_was_dropped_or_that_the_target_failed_the_passes_are_asked_for_again() {
         let mut memory = found([70, 80, 90], 1);
-        memory.polled(poll(None, 1));
+        memory.polls.add(poll(None, 1));
         memory.begin();
         memory.kept();
         memory.serve(None);
@@ -327,99 +258,16 @@ mod tests {
         memory.begin();
         memory.serve(None);
         assert!(memory.passes.is_none() && memory.gone[ACCESS].is_empty());
-        assert_eq!(memory.new_behind(0), Some(100), "the source is known as well as before");
+        assert_eq!(memory.polls.new_behind(0), Some(100), "the source is known as well as before");
     }
 
     #[test]
     fn another_target_or_another_time_of_serving_it_makes_all_void() {
         let mut memory = found([70, 80, 90], 1);
-        memory.polled(poll(None, 1));
+        memory.polls.add(poll(None, 1));
         memory.serve(Some("another".into()));
         assert!(memory.passes.is_none() && memory.gone[ACCESS].is_empty());
-        assert_eq!(memory.new_behind(0), None);
-    }
-
-    #[test]
-    fn nothing_under_way_sets_no_limit() {
-        assert_eq!(Memory::default().limit(horizon(7, 7), 0), None);
-    }
-
-    #[test]
-    fn a_transaction_from_before_the_first_poll_stops_the_cursor() {
-        assert_eq!(Memory::default().limit(horizon(5, 9), 0), Some(None));
-    }
-
-    #[test]
-    fn a_long_transaction_holds_the_cursor_at_the_last_poll_before_it() {
-        let mut memory = Memory::default();
-        memory.polled(poll(horizon(10, 10), 1));
-        // Transaction 10 begins here and stays.
-        memory.polled(poll(horizon(10, 12), 2));
-        memory.polled(poll(horizon(10, 15), 3));
-        assert_eq!(memory.limit(horizon(10, 20), 1), Some(Some(at(1))));
-        // It ends; 16 is under way.
-        assert_eq!(memory.limit(horizon(16, 20), 1), Some(Some(at(3))));
-    }
-
-    #[test]
-    fn many_polls_under_a_long_transaction_take_bounded_memory_and_keep_both_ends() {
-        let mut memory = Memory::default();
-        memory.polled(poll(horizon(1, 1), 0));
-        for xmax in 2..5000 {
-            memory.settle(horizon(1, xmax), Duration::ZERO, Instant::now());
-            memory.polled(poll(horizon(1, xmax), 1));
-        }
-        assert_eq!(memory.polls.len(), POLLS);
-        assert_eq!(memory.limit(horizon(1, 5000), 0), Some(Some(at(0))));
-        assert_eq!(memory.limit(horizon(4999, 5001), 0), Some(Some(at(1))));
-    }
-
-    #[test]
-    fn new_rows_are_looked_for_behind_the_poll_before_the_settled_one() {
-        let mut memory = Memory::default();
-        assert_eq!(memory.new_behind(0), None);
-        for (second, xmax) in [(1, 10), (2, 20), (3, 30)] {
-            memory.polled(poll(horizon(xmax, xmax), second));
-        }
-        memory.settle(horizon(25, 40), Duration::ZERO, Instant::now());
-        assert_eq!(memory.new_behind(0), Some(100));
-        memory.settle(horizon(40, 40), Duration::ZERO, Instant::now());
-        assert_eq!(memory.new_behind(0), Some(200));
-    }
-
-    #[test]
-    fn a_row_that_was_under_way_is_looked_for_by_the_poll_that_sees_it_and_not_only_before() {
-        let mut memory = Memory::default();
-        let mut ended = |horizon, second| {
-            let behind = memory.new_behind(0);
-            memory.settle(horizon, Duration::ZERO, Instant::now());
-            memory.polled(poll(horizon, second));
-            behind
-        };
-        for (second, xmax) in [(1, 10), (2, 20)] {
-            ended(horizon(xmax, xmax), second);
-        }
-        // Transaction 20 is under way, has drawn key 250, and is passed by others.
-        for (second, xmax) in [(3, 30), (4, 40), (5, 50)] {
-            ended(horizon(20, xmax), second);
-        }
-        // It has committed.
-        assert!(ended(horizon(60, 60), 6) < Some(250));
-        ended(horizon(60, 60), 7);
-        assert!(ended(horizon(60, 60), 8) > Some(250), "later polls begin behind it");
-    }
-
-    #[test]
-    fn without_snapshots_a_poll_is_settled_after_the_overlap() {
-        let mut memory = Memory::default();
-        let begin = Instant::now();
-        for second in 1..=3 {
-            memory.polled(Poll { at: begin + Duration::from_secs(second), ..poll(None, second as u32) });
-        }
-        memory.settle(None, Duration::from_secs(60), begin + Duration::from_secs(30));
-        assert_eq!(memory.new_behind(0), Some(100));
-        memory.settle(None, Duration::from_secs(60), begin + Duration::from_secs(63));
-        assert_eq!(memory.new_behind(0), Some(200));
+        assert_eq!(memory.polls.new_behind(0), None);
     }
 
     #[test]

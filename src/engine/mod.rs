@@ -36,6 +36,7 @@ mod orphans;
 mod owner;
 mod pens;
 mod plan;
+mod polls;
 mod project;
 mod reader;
 mod report;

@@ -74,7 +74,7 @@ impl Run<'_> {
         let stored = progress.stored[index].updated_time;
         let mut scan = scan.filter(|_| share.is_some()).unwrap_or_else(|| {
             let since = begin_in(self.snapshot.time_zone(), stored, self.settings.overlap, progress.now);
-            Scan::new(stored, since, progress.now, self.memory.limit(progress.horizon, index))
+            Scan::new(stored, since, progress.now, self.memory.polls.limit(progress.horizon, index))
         });
         let mut took = Duration::ZERO;
         let ended = loop {
