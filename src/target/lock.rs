@@ -29,17 +29,13 @@
 //! until it is killed, and PostgreSQL's lock until the server ends its silent session.
 
 use std::fs::File;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use rustix::fs::{Access as Permission, FlockOperation, access, flock};
 use uuid::Uuid;
 
-use super::schema;
-use super::{Target, bookkeeping};
+use super::{Target, bookkeeping, file, schema};
 use crate::config::{Dialect, Endpoint};
 use crate::database::{Access, Class, Error, Param, Session, Side};
 
@@ -48,8 +44,6 @@ use crate::database::{Access, Class, Error, Param, Session, Side};
 const KEY: i64 = 0x5242_4143;
 /// The name of MySQL's lock, which is known to the whole server and at most 64 characters long.
 const MYSQL_NAME: &str = "CONCAT('rbac-sync ', SHA1(database()))";
-/// The file that is locked for SQLite, in the words of an error.
-const LOCK: &str = "the lock beside the database file";
 /// How often the session that holds the lock shows that it lives...
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// ...and how long it may take to answer: a busy server does that, a dead one does not.
@@ -246,12 +240,20 @@ impl Target {
                     let _ = session.command(&unlock).await;
                 }
                 Some(Held::File(file)) => {
-                    let _ = flock(&file, FlockOperation::Unlock);
+                    file::unlock(&file);
                 }
                 None => {}
             }
         };
         let _ = tokio::time::timeout(RELEASE_LIMIT, release).await;
+    }
+}
+
+/// `None`: somebody else has the file.
+fn lock_file(endpoint: &Endpoint, before: Option<Held>) -> Result<Option<Held>, Error> {
+    match before {
+        Some(held @ Held::File(_)) => Ok(Some(held)),
+        _ => Ok(file::lock(&endpoint.file().unwrap_or_default())?.map(Held::File)),
     }
 }
 
@@ -266,72 +268,6 @@ async fn open_lock_session(endpoint: &Endpoint) -> Result<Session, Error> {
         format!("SELECT set_config(name, '{seconds}s', false) FROM pg_settings WHERE name = 'idle_session_timeout'");
     session.fetch(&silence.into(), &[], |cells| cells.text(0)).await?;
     Ok(session)
-}
-
-/// The lock beside an SQLite file. `None`: somebody else has it.
-fn lock_file(endpoint: &Endpoint, before: Option<Held>) -> Result<Option<Held>, Error> {
-    if let Some(held @ Held::File(_)) = before {
-        return Ok(Some(held));
-    }
-    let path = lock_path(&endpoint.file().unwrap_or_default());
-    let failed = |error: std::io::Error| unusable(LOCK, &path, error.kind());
-    // Never the database itself: closing any handle of it would drop SQLite's own locks.
-    let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(Held::File(file))),
-        Err(error) if std::io::Error::from(error).kind() == ErrorKind::WouldBlock => Ok(None),
-        Err(error) => Err(failed(error.into())),
-    }
-}
-
-fn lock_path(database: &Path) -> PathBuf {
-    let mut path = database.as_os_str().to_owned();
-    path.push(".lock");
-    path.into()
-}
-
-/// Whether this process may write an SQLite file and the lock beside it, or make those that are not there.
-/// Changes nothing.
-///
-/// # Errors
-/// It may not.
-pub(super) fn may_write_file(database: &Path) -> Result<(), Error> {
-    for (what, path) in [("the database file", database), (LOCK, &lock_path(database))] {
-        let found = if path.exists() {
-            access(path, Permission::WRITE_OK)
-        } else {
-            // With the dot, something else than a folder is told apart from one that is closed.
-            access(folder_of(path).join("."), Permission::WRITE_OK | Permission::EXEC_OK)
-        };
-        found.map_err(|error| unusable(what, path, error.kind()))?;
-    }
-    Ok(())
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new("/"))
-}
-
-/// Why an SQLite file or its lock cannot be used, and what to do about it.
-fn unusable(what: &str, path: &Path, kind: ErrorKind) -> Error {
-    let folder = folder_of(path).display();
-    let text = match kind {
-        ErrorKind::NotFound => {
-            format!("the folder of the database file, {folder}, does not exist: create it, or correct target.url")
-        }
-        ErrorKind::NotADirectory => {
-            format!("{folder}, where the database file would be, is not a folder: correct target.url")
-        }
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            let (user, path) = (rustix::process::geteuid().as_raw(), path.display());
-            format!(
-                "user {user} may not write {path}, {what} ({kind}): act as the user that owns the database, or let \
-                 this one write in {folder}"
-            )
-        }
-        _ => format!("{what}, {}, cannot be used: {kind}", path.display()),
-    };
-    Error::new(Side::Target, Class::Config, text)
 }
 
 /// This process as others are told of it.
@@ -358,11 +294,11 @@ pub(super) async fn fence(session: &mut Session, token: &str) -> Result<(), Erro
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::config::{Deletes, MaxDeletes, SourceName, TargetConfig};
 
-    fn target(folder: &tempfile::TempDir) -> Target {
+    pub(in super::super) fn target(folder: &tempfile::TempDir) -> Target {
         let url = format!("sqlite://{}", folder.path().join("rbac.db").display());
         let endpoint = Endpoint { dialect: Dialect::Sqlite, url, password: None };
         let max_deletes = MaxDeletes { rows: 1, percent: 1.0 };
@@ -379,50 +315,6 @@ mod tests {
         assert!(holder.starts_with("daemon on host ") && holder.contains(", since 20"), "{holder}");
         first.release().await;
         assert_eq!(second.claim("once").await.unwrap(), Claim::Held);
-    }
-
-    #[tokio::test]
-    async fn a_lock_that_cannot_be_had_says_what_is_wrong_and_what_to_do() {
-        let folder = tempfile::tempdir().unwrap();
-        let (taken, gone) = (target(&folder), folder.path().display().to_string());
-        std::fs::create_dir(folder.path().join("rbac.db.lock")).unwrap();
-        let text = taken.claim("once").await.unwrap_err().to_string();
-        assert!(text.contains("rbac.db.lock, cannot be used: is a directory"), "{text}");
-        let missing = target(&folder);
-        drop(folder);
-        let error = missing.claim("once").await.unwrap_err();
-        assert_eq!(error.class, Class::Config);
-        let expected =
-            format!("the folder of the database file, {gone}, does not exist: create it, or correct target.url");
-        assert_eq!(error.to_string(), expected);
-        let text = unusable(LOCK, Path::new("/srv/rbac.db.lock"), ErrorKind::PermissionDenied).to_string();
-        assert!(
-            text.contains("may not write /srv/rbac.db.lock") && text.ends_with("let this one write in /srv"),
-            "{text}"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_look_at_a_file_that_is_not_there_asks_for_a_folder_that_takes_it_and_makes_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        target(&folder).inspect().await.unwrap();
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "a look leaves nothing behind");
-        let refusal = |path: &Path| may_write_file(path).unwrap_err().to_string();
-        let missing = refusal(&at("none/rbac.db"));
-        assert!(missing.ends_with("/none, does not exist: create it, or correct target.url"), "{missing}");
-        std::fs::write(at("file"), "").unwrap();
-        let inside = refusal(&at("file/rbac.db"));
-        assert!(inside.contains("/file, where the database file would be, is not a folder"), "{inside}");
-        // Takes no files whoever asks, also root.
-        let closed = may_write_file(Path::new("/proc/rbac.db"));
-        if let Err(error) = &closed {
-            assert!(error.to_string().contains("may not write /proc/rbac.db, the database file ("), "{error}");
-        }
-        assert!(closed.is_err() || rustix::process::geteuid().is_root());
-        let lost = target(&folder);
-        drop(folder);
-        assert_eq!(lost.inspect().await.unwrap_err().class, Class::Config);
     }
 
     #[tokio::test]

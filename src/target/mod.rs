@@ -5,6 +5,7 @@
 
 mod bookkeeping;
 mod deletes;
+mod file;
 mod forget;
 mod instances;
 mod lock;
@@ -61,7 +62,7 @@ impl Target {
     pub async fn inspect(&self) -> Result<Inspection, Error> {
         // A look at a file that is not there sees an empty database, whatever the place.
         if let Some(file) = self.look.endpoint().file() {
-            lock::may_write_file(&file)?;
+            file::may_write(&file)?;
         }
         let mut lease = self.look.lease().await?;
         let server = lease.server_version().await?;
