@@ -1,8 +1,6 @@
 //! A database that fails in the middle of the work, in every way that a database can fail: the error names
 //! the side, nothing is lost or doubled, and it works again without a hand.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -10,7 +8,7 @@ use sqlx::ConnectOptions as _;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 
-use crate::harness::cluster::{self, Cluster, READER, WRITER, give_to_server};
+use crate::harness::cluster::{self, Cluster, READER, WRITER};
 use crate::harness::daemon::{CAP, Daemon};
 use crate::harness::db::Db;
 use crate::harness::generate;
@@ -31,12 +29,11 @@ on_both_servers!(
     a_server_without_free_connections,
     a_target_that_is_frozen_while_a_run_writes,
     a_target_that_fails_over_to_a_replica_which_is_read_only_at_first,
-    a_target_whose_disk_is_full,
 );
 
 /// The side that fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
+pub(crate) enum Side {
     Source,
     Target,
 }
@@ -60,20 +57,20 @@ impl Side {
 }
 
 /// A daemon at work between two servers, one of which is going to fail.
-struct Work {
+pub(crate) struct Work {
     /// Before the site: its log is there.
-    daemon: Daemon,
-    site: Site,
+    pub(crate) daemon: Daemon,
+    pub(crate) site: Site,
     side: Side,
     dialect: Dialect,
-    cluster: &'static Cluster,
+    pub(crate) cluster: &'static Cluster,
     random: Random,
     bumped: Vec<Change>,
 }
 
 impl Work {
     /// One side on a server of its own, the other one on the shared server.
-    async fn new(dialect: Dialect, side: Side, seed: u64) -> Self {
+    pub(crate) async fn new(dialect: Dialect, side: Side, seed: u64) -> Self {
         let product = if dialect == Dialect::Mariadb { Product::Mariadb } else { Product::Postgres };
         let cluster: &'static Cluster = Box::leak(Box::new(Cluster::of(product)));
         let seed = random::seed(seed);
@@ -83,7 +80,7 @@ impl Work {
         Self::at(site, cluster, dialect, side, seed).await
     }
 
-    async fn at(mut site: Site, cluster: &'static Cluster, dialect: Dialect, side: Side, seed: u64) -> Self {
+    pub(crate) async fn at(mut site: Site, cluster: &'static Cluster, dialect: Dialect, side: Side, seed: u64) -> Self {
         site.settings.interval = "1s";
         generate::fill(&mut site.archive, 150).await;
         let daemon = site.daemon().await;
@@ -93,7 +90,7 @@ impl Work {
     }
 
     /// Gives the daemon something to do, and lets it get somewhere into that.
-    async fn busy(&mut self) {
+    pub(crate) async fn busy(&mut self) {
         for _ in 0..20 {
             self.random.choose(&self.bumped).apply(&mut self.site.archive).await;
         }
@@ -102,7 +99,7 @@ impl Work {
     }
 
     /// The failing side is named, with a reason, and the other one is not.
-    async fn named(&self, reason: &str) {
+    pub(crate) async fn named(&self, reason: &str) {
         let begun = Instant::now();
         let (side, other) = if self.side == Source { (Source, Target) } else { (Target, Source) };
         let seen = |status: &Value| {
@@ -144,7 +141,7 @@ impl Work {
     }
 
     /// The name of the database on the failing side.
-    async fn database(&self) -> String {
+    pub(crate) async fn database(&self) -> String {
         if self.side == Source {
             return self.site.source_url.rsplit('/').next().unwrap().to_owned();
         }
@@ -160,7 +157,7 @@ impl Work {
     }
 
     /// Without a hand: both sides answer, a run succeeds, and the target is in step.
-    async fn recovered(&mut self, what: &str) {
+    pub(crate) async fn recovered(&mut self, what: &str) {
         let begun = Instant::now();
         Change::NewStudy.apply(&mut self.site.archive).await;
         let works = |status: &Value| {
@@ -173,7 +170,7 @@ impl Work {
         self.site.assert_in_step(what).await;
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         assert!(!self.daemon.log().contains("panicked"), "{}", self.daemon.log());
         self.daemon.stop().await;
         assert_eq!(self.site.sync(&["--mode", "full"]).await.changed(), 0, "something was left over");
@@ -427,121 +424,4 @@ async fn a_target_that_fails_over_to_a_replica_which_is_read_only_at_first(diale
     work.site.target_moved(replica);
     work.recovered("a failover").await;
     work.end().await;
-}
-
-/// A small file system, if this process may mount one.
-struct SmallDisk {
-    folder: tempfile::TempDir,
-}
-
-impl SmallDisk {
-    fn new(megabytes: u32) -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let size = format!("size={megabytes}m");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder.path()).output();
-        mounted.is_ok_and(|output| output.status.success()).then_some(Self { folder })
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn resize(&self, megabytes: u32) {
-        let size = format!("remount,size={megabytes}m");
-        let done = Command::new("mount").args(["-o", &size]).arg(self.path()).status().unwrap();
-        assert!(done.success());
-    }
-
-    /// Fills it to the last byte; it is empty again without that file.
-    fn fill(&self) -> PathBuf {
-        let filler = self.path().join("filler");
-        let to = format!("of={}", filler.display());
-        let filled = Command::new("dd").args(["if=/dev/zero", "bs=4k", "status=none", &to]).status().unwrap();
-        assert!(!filled.success(), "the disk is not full");
-        filler
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        Command::new("umount").arg("--lazy").arg(self.path()).status().ok();
-    }
-}
-
-const SKIPPED: &str = "skipped: this process may not mount a file system";
-
-/// What the tables grow into is full.
-async fn a_target_whose_disk_is_full(dialect: Dialect) {
-    let Some(disk) = SmallDisk::new(64) else { return println!("{SKIPPED}") };
-    let mut work = Work::new(dialect, Target, 182).await;
-    let name = work.database().await;
-    give_to_server(disk.path());
-    if dialect == Dialect::Mariadb {
-        work.cluster.stop();
-        work.cluster.move_database(&name, disk.path());
-        work.cluster.start();
-        work.recovered("a restart").await;
-    } else {
-        let space = format!("CREATE TABLESPACE small LOCATION '{}'", disk.path().display());
-        work.cluster.admin_sql(&space);
-        // New files of the tables go to the small disk, which somebody else then fills.
-        let mut database = work.site.target().await;
-        for table in ["rbac_patient", "rbac_study", "rbac_series"] {
-            database.run(&format!("ALTER TABLE {table} SET TABLESPACE small")).await;
-        }
-    }
-    let filler = disk.fill();
-    generate::fill(&mut work.site.archive, 2000).await;
-    work.daemon.socket.ask("POST", "/sync/run", Some("{\"mode\": \"full\"}")).await;
-    work.named(if dialect == Dialect::Mariadb { "is full" } else { "No space left" }).await;
-    std::fs::remove_file(filler).unwrap();
-    disk.resize(256);
-    work.recovered("a full disk").await;
-    work.end().await;
-    drop(disk);
-}
-
-/// MariaDB waits with the commit until there is space, and looks for it every minute.
-#[tokio::test]
-async fn a_mariadb_target_whose_disk_for_the_binary_log_is_full() {
-    let Some(disk) = SmallDisk::new(16) else { return println!("{SKIPPED}") };
-    let mut work = Work::new(Dialect::Mariadb, Target, 187).await;
-    give_to_server(disk.path());
-    work.cluster.stop();
-    work.cluster.set_options(&format!("--server-id=1 --log-bin={}/binlog", disk.path().display()));
-    work.cluster.start();
-    work.recovered("a restart").await;
-    let filler = disk.fill();
-    work.busy().await;
-    work.named("disk space").await;
-    std::fs::remove_file(filler).unwrap();
-    let mut admin = work.cluster.admin("mysql").await;
-    let waiting = "SELECT count(*) FROM information_schema.processlist WHERE state LIKE '%free space'";
-    eventually("the server has looked again", 2 * CAP, async || {
-        let sessions = admin.numbers(waiting).await;
-        check(sessions == [0], format!("{sessions:?} wait"))
-    })
-    .await;
-    work.daemon.run("{}").await;
-    work.recovered("a full disk").await;
-    work.end().await;
-    drop(disk);
-}
-
-#[tokio::test]
-async fn an_sqlite_target_whose_disk_is_full() {
-    let Some(disk) = SmallDisk::new(64) else { return println!("{SKIPPED}") };
-    let seed = random::seed(188);
-    let shape = Shape::release("5.35.0");
-    let mut site = Site::between(Dialect::Postgres, Dialect::Sqlite, shape, seed).await;
-    site.target_in(disk.path());
-    let mut work = Work::at(site, cluster::shared(), Dialect::Sqlite, Target, seed).await;
-    let filler = disk.fill();
-    generate::fill(&mut work.site.archive, 2000).await;
-    work.daemon.socket.ask("POST", "/sync/run", Some("{\"mode\": \"full\"}")).await;
-    work.named("the disk is full").await;
-    std::fs::remove_file(filler).unwrap();
-    work.recovered("a full disk").await;
-    work.end().await;
-    drop(disk);
 }

@@ -22,6 +22,7 @@ mod convergence;
 mod crash;
 mod daemon;
 mod deletes;
+mod disks;
 mod events;
 mod faults;
 mod first_load;
