@@ -8,9 +8,12 @@
 //! | a second SIGTERM or SIGINT | ends the process at once with 128 + its number; what was not committed is done by the next run |
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use futures_util::{Stream, StreamExt};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::flag;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Mode;
@@ -27,27 +30,28 @@ impl Signals {
     /// The operating system refused.
     pub(crate) fn register() -> io::Result<Self> {
         // In this order: a SIGHUP that is not yet handled would kill.
-        signal_hook_tokio::Signals::new([SIGHUP, SIGUSR1, SIGTERM, SIGINT]).map(Self)
+        let signals = signal_hook_tokio::Signals::new([SIGHUP, SIGUSR1, SIGTERM, SIGINT])?;
+        // The second one needs no thread, so that it ends also a daemon that hangs. The first sets what it finds.
+        let stopping = Arc::new(AtomicBool::new(false));
+        for signal in [SIGTERM, SIGINT] {
+            flag::register_conditional_shutdown(signal, 128 + signal, stopping.clone())?;
+            flag::register(signal, stopping.clone())?;
+        }
+        Ok(Self(signals))
     }
 
     /// Passes them on for as long as the daemon lives.
     pub(crate) async fn forward(self, handle: Handle, stop: CancellationToken) {
-        forward(self.0, handle, stop, |signal| std::process::exit(128 + signal)).await;
+        forward(self.0, handle, stop).await;
     }
 }
 
-async fn forward(
-    mut signals: impl Stream<Item = i32> + Unpin,
-    handle: Handle,
-    stop: CancellationToken,
-    end_at_once: impl Fn(i32),
-) {
+async fn forward(mut signals: impl Stream<Item = i32> + Unpin, handle: Handle, stop: CancellationToken) {
     while let Some(signal) = signals.next().await {
         match signal {
             // In tasks of their own: a slow reload must not hold up a SIGTERM.
             SIGHUP => drop(tokio::spawn(reload(handle.clone()))),
             SIGUSR1 => drop(tokio::spawn(run(handle.clone()))),
-            stopping if stop.is_cancelled() => end_at_once(stopping),
             _ => stop.cancel(),
         }
     }
@@ -76,21 +80,20 @@ async fn run(handle: Handle) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use futures_util::stream;
 
     use super::*;
     use crate::supervisor::tests::{Fake, config, started};
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_stop_drains_and_the_second_one_ends_at_once() {
-        let supervisor = started(&Fake::new(), config());
-        let (stop, ended) = (CancellationToken::new(), Mutex::new(Vec::new()));
-        let storm = stream::iter([SIGHUP, SIGTERM, SIGUSR1, SIGINT, SIGTERM]);
-        forward(storm, supervisor.handle.clone(), stop.clone(), |signal| ended.lock().unwrap().push(signal)).await;
+    async fn a_signal_to_stop_drains_and_those_behind_it_are_taken_too() {
+        let fake = Fake::new();
+        let supervisor = started(&fake, config());
+        let stop = CancellationToken::new();
+        let storm = stream::iter([SIGTERM, SIGINT, SIGHUP]);
+        forward(storm, supervisor.handle.clone(), stop.clone()).await;
         assert!(stop.is_cancelled());
-        assert_eq!(*ended.lock().unwrap(), [SIGINT, SIGTERM]);
+        fake.until(|world| world.loads == 1).await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -98,7 +101,7 @@ mod tests {
         let fake = Fake::new();
         let supervisor = started(&fake, config());
         let storm = stream::iter([SIGUSR1, SIGHUP]);
-        forward(storm, supervisor.handle.clone(), CancellationToken::new(), |_| unreachable!()).await;
+        forward(storm, supervisor.handle.clone(), CancellationToken::new()).await;
         supervisor.until(|s| s.history.iter().any(|run| run.trigger == Trigger::Signal)).await;
         fake.until(|world| world.loads == 1).await;
     }

@@ -1,5 +1,10 @@
 //! The daemon as such: when it runs, what it remembers, how it ends.
 
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::Command;
+use std::time::Duration;
+
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -31,7 +36,7 @@ async fn changes_arrive_by_themselves_at_every_interval() {
         change.apply(&mut site.archive).await;
         let mut verdict = Err(String::from("never looked"));
         for _ in 0..120 {
-            tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+            tokio::time::sleep(Duration::from_millis(250)).await;
             verdict = site.verdict().await;
             if verdict.is_ok() {
                 break;
@@ -235,4 +240,35 @@ async fn every_line_of_a_json_log_is_an_object_that_has_each_key_once() {
     let done = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut done = done.filter(|line| line["message"].as_str().is_some_and(|text| text.starts_with("run done")));
     assert!(done.any(|line| line["duration_ms"].is_u64()), "no duration that is a number: {log}");
+}
+
+/// Whoever writes into a log that nobody reads waits for its reader.
+#[tokio::test]
+async fn a_second_signal_ends_a_daemon_that_hangs() {
+    let site = site(5, 99, "1h").await;
+    site.configure();
+    let log = site.folder.path().join("daemon.log");
+    assert!(Command::new("mkfifo").arg(&log).status().unwrap().success());
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let _reader = File::options().read(true).custom_flags(nonblocking).open(&log).unwrap();
+    let mut daemon = Daemon::spawn(&site, &[("RBAC_SYNC_LOG_LEVEL", "debug")]);
+    std::fs::remove_file(&log).unwrap();
+    std::fs::write(&log, "").unwrap();
+    eventually("it hangs", CAP, async || {
+        let mut answered = 0;
+        while answered < 100 {
+            let asked = daemon.socket.try_ask("GET", "/health/live", None, "");
+            match tokio::time::timeout(Duration::from_secs(2), asked).await {
+                Ok(Ok(_)) => answered += 1,
+                Ok(Err(error)) => return Err(error.to_string()),
+                Err(_) => return Ok(()),
+            }
+        }
+        Err("it answers".to_owned())
+    })
+    .await;
+    daemon.signal(Signal::TERM);
+    daemon.signal(Signal::INT);
+    let code = daemon.exit().await;
+    assert!([130, 143].contains(&code), "{code}");
 }
