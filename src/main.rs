@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use tikv_jemallocator::Jemalloc;
 
-/// Set up in `.cargo/config.toml`.
+/// What it is set to is in `.cargo/config.toml`. C code, such as SQLite, keeps the system's.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 

@@ -15,6 +15,9 @@ use rbac_sync::target::Existing;
 use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Series of one batch.
 const BATCH: usize = 3000;
 

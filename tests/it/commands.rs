@@ -37,7 +37,7 @@ async fn wrong_usage_is_2_and_a_daemon_out_of_reach_is_69() {
     assert_eq!(missing.0, 78, "{}", missing.1);
 }
 
-/// What `.cargo/config.toml` says of memory holds for the program, wherever it was built.
+/// What `.cargo/config.toml` says of memory has reached the program.
 #[tokio::test]
 async fn memory_is_given_back_soon() {
     let folder = tempfile::tempdir().unwrap();
