@@ -85,9 +85,9 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Failur
 
     let stop = stop.child_token();
     let metrics = Metrics::new();
+    let world = World { config: options.config, env_file: options.env_file, telemetry };
     let workers = Workers::start()?;
-    let world = World { config: options.config, env_file: options.env_file, telemetry, workers: workers.handle() };
-    let supervisor = supervisor::start(world, loaded, metrics.clone(), stop.clone());
+    let supervisor = workers.within(|| supervisor::start(world, loaded, metrics.clone(), stop.clone()));
     let handle = supervisor.handle;
 
     let end = CancellationToken::new();
@@ -121,7 +121,8 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Failur
     outcome
 }
 
-/// Threads for what talks to databases and reads files.
+/// Threads for the supervisor and all that it starts: neither a run that computes for long nor a loop that hangs
+/// holds up whoever asks for the state, and the service manager hears of it.
 struct Workers(Option<Runtime>);
 
 impl Workers {
@@ -130,8 +131,10 @@ impl Workers {
         threads.map(|threads| Self(Some(threads))).map_err(|error| failed("start threads", &error))
     }
 
-    fn handle(&self) -> runtime::Handle {
-        self.0.as_ref().expect("it is there until the drop").handle().clone()
+    /// What `start` spawns runs here.
+    fn within<T>(&self, start: impl FnOnce() -> T) -> T {
+        let _here = self.0.as_ref().expect("they are there until the drop").enter();
+        start()
     }
 }
 

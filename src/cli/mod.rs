@@ -60,7 +60,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Daemon(args) => {
             let options = daemon::Options { config: args.config, env_file: args.env_file };
-            // What takes time has threads of its own there.
+            // For listeners and signals; the rest has threads of its own.
             on_one_core(async { Ok(served(daemon::run(options, CancellationToken::new()).await)) })
         }
         Command::Demo(args) => {

@@ -8,7 +8,7 @@
 //!
 //! The loop does three things over and over: start what may start (`tend`), publish the state
 //! (`publish`), wait for one event (`wait`). It awaits no database and no file: that is the work of
-//! child tasks, which run on other threads and report back. Nothing else holds this state, so there is no lock.
+//! child tasks, which report back. Nothing else holds this state, so there is no lock.
 //!
 //! A panic in a child task is a failure of that task. A panic here ends the process (see
 //! [`crate::daemon`]), for a daemon that schedules nothing must not look alive.
@@ -358,7 +358,6 @@ impl<O: Outside> Supervisor<O> {
         done: impl FnOnce(Option<T>) -> Done<O> + Send + 'static,
     ) {
         // The state that a panic may leave half-changed goes with the task; connections check theirs.
-        let work = async move { done(AssertUnwindSafe(work).catch_unwind().await.ok()) };
-        self.children.spawn_on(work, &self.outside.workers());
+        self.children.spawn(async move { done(AssertUnwindSafe(work).catch_unwind().await.ok()) });
     }
 }

@@ -9,7 +9,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
-use tokio::runtime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -48,8 +47,6 @@ pub(crate) trait Outside: Send + Sync + 'static {
     /// The RBAC database.
     type Target: Send + Sync + 'static;
 
-    /// Where child tasks run.
-    fn workers(&self) -> runtime::Handle;
     /// Describes a source, without I/O.
     fn source(&self, config: &SourceConfig) -> Self::Source;
     /// Describes a target, without I/O.
@@ -111,17 +108,11 @@ pub(crate) struct World {
     pub(crate) env_file: Option<PathBuf>,
     /// The log.
     pub(crate) telemetry: Telemetry,
-    /// Other threads than the supervisor's and the listeners': a run that computes for long holds up no answer.
-    pub(crate) workers: runtime::Handle,
 }
 
 impl Outside for World {
     type Source = Source;
     type Target = Target;
-
-    fn workers(&self) -> runtime::Handle {
-        self.workers.clone()
-    }
 
     fn source(&self, config: &SourceConfig) -> Source {
         Source::new(config)

@@ -16,7 +16,6 @@ use std::path::PathBuf;
 
 use chrono::TimeDelta;
 use proptest::prelude::*;
-use tokio::runtime;
 use tokio::time::timeout;
 
 use super::*;

@@ -45,18 +45,3 @@ async fn cancelling_ends_the_run_under_way_and_is_no_failure() {
     assert_eq!(test.handle.snapshot().status.sources[0].consecutive_failures, 0);
     assert_eq!(test.handle.cancel().await, Err(Denied::NothingToCancel));
 }
-
-#[tokio::test]
-async fn a_run_that_keeps_its_thread_holds_up_no_answer() {
-    let threads = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let mut fake = Fake::new();
-    fake.workers = Some(threads.handle().clone());
-    fake.plan([Plan::Busy]);
-    let test = started(&fake, config());
-    let run = timeout(SECOND * 60, test.until_running()).await.expect("seen while it runs");
-    assert_eq!(test.handle.cancel().await, Ok(vec![run]));
-    assert!(test.handle.snapshot().status.is_running);
-    fake.change(|state| state.release = true);
-    test.until_idle().await;
-    threads.shutdown_background();
-}

@@ -16,8 +16,6 @@ pub(crate) enum Plan {
     Hold,
     /// Goes on for so long, cancelled or not.
     Stubborn(Duration),
-    /// Keeps its thread until the world releases it, for ten seconds at the most.
-    Busy,
 }
 
 /// A run that the world was asked for.
@@ -64,8 +62,6 @@ pub(crate) struct State {
 pub(crate) struct Fake {
     state: watch::Sender<State>,
     born: Instant,
-    /// Where child tasks run, if not beside the test.
-    pub(crate) workers: Option<runtime::Handle>,
 }
 
 impl Fake {
@@ -98,7 +94,7 @@ impl Fake {
             clock_set_by: TimeDelta::zero(),
             chance: 0.5,
         };
-        Self { state: watch::Sender::new(state), born: Instant::now(), workers: None }
+        Self { state: watch::Sender::new(state), born: Instant::now() }
     }
 
     pub(crate) fn plan(&self, plans: impl IntoIterator<Item = Plan>) {
@@ -142,10 +138,6 @@ impl Drop for Over<'_> {
 impl Outside for Fake {
     type Source = SourceConfig;
     type Target = String;
-
-    fn workers(&self) -> runtime::Handle {
-        self.workers.clone().unwrap_or_else(runtime::Handle::current)
-    }
 
     fn source(&self, config: &SourceConfig) -> SourceConfig {
         config.clone()
@@ -191,12 +183,6 @@ impl Outside for Fake {
             Some(Plan::Fail(side, class)) => report.error = Some(Error::new(side, class, "as planned")),
             Some(Plan::Panic) => panic!("as planned"),
             Some(Plan::Stubborn(time)) => tokio::time::sleep(time).await,
-            Some(Plan::Busy) => {
-                let end = std::time::Instant::now() + SECOND * 10;
-                while !self.see(|state| state.release) && std::time::Instant::now() < end {
-                    std::thread::sleep(SECOND / 1000);
-                }
-            }
             Some(Plan::Hold) => {
                 report.levels.study = Counts { unchanged: 7, ..Counts::default() };
                 progress.send_replace(report.levels);
