@@ -166,6 +166,8 @@ impl<O: Outside> Supervisor<O> {
         Arc::make_mut(&mut self.provenance).last_reload = Some(outcome.clone());
         self.metrics.reloaded(trigger, outcome);
         if attempt == 0 {
+            // Whoever hears of it finds it in the next snapshot.
+            self.publish();
             let _ = self.edges.send(ReloadEdge::End);
         }
         askers.iter().for_each(|asker| self.note_reload(asker, outcome, generation_before));
